@@ -1,0 +1,85 @@
+"""The family of sine waves of MAML: each task is one wave, to be guessed from a few of its points."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from metalearn.episodes import Episode
+
+
+@dataclass(frozen=True)
+class Sinusoids:
+    """A distribution over regression tasks ``y = amplitude * sin(x - phase)``.
+
+    Amplitude, phase and inputs are uniform in their ranges; the defaults are the paper's.
+
+    Args:
+        amplitude: Lowest and highest amplitude.
+        phase: Lowest and highest phase, in radians.
+        x_range: Lowest and highest input.
+
+    Reference:
+        Finn, Abbeel, Levine: Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks, 2017,
+        arXiv 1703.03400, section 5.1. The text does not write the formula out; the sign is that of the authors' code.
+
+    Example:
+        >>> Sinusoids().sample(n_tasks=25, n_shot=10, n_query=10)
+        Episode(support_x=[25, 10, 1], support_y=[25, 10, 1], query_x=[25, 10, 1], query_y=[25, 10, 1], n_way=None)
+    """
+
+    amplitude: tuple[float, float] = (0.1, 5.0)
+    phase: tuple[float, float] = (0.0, math.pi)
+    x_range: tuple[float, float] = (-5.0, 5.0)
+
+    def __post_init__(self) -> None:
+        for name in ("amplitude", "phase", "x_range"):
+            low, high = getattr(self, name)
+            if not low <= high:
+                raise ValueError(f"{name} must be (low, high) with low <= high, got ({low}, {high})")
+
+    def waves(self, n_tasks: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Draw amplitudes and phases of ``n_tasks`` waves, each ``[n_tasks]``."""
+        return _uniform(self.amplitude, (n_tasks,), generator), _uniform(self.phase, (n_tasks,), generator)
+
+    def sample(self, n_tasks: int, n_shot: int, n_query: int, generator: torch.Generator | None = None) -> Episode:
+        """Draw a batch of tasks with their points.
+
+        Args:
+            n_tasks: Number of waves.
+            n_shot: Support points of each wave.
+            n_query: Query points of each wave.
+            generator: Source of randomness; the tensors lie on its device.
+
+        Returns:
+            A batch of episodes; inputs and targets are ``[n_tasks, n_shot or n_query, 1]``.
+
+        Raises:
+            ValueError: If a number is below 1.
+        """
+        for name, value in {"n_tasks": n_tasks, "n_shot": n_shot, "n_query": n_query}.items():
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        amplitude, phase = (wave[:, None, None] for wave in self.waves(n_tasks, generator))  # [n_tasks, 1, 1]
+        x = _uniform(self.x_range, (n_tasks, n_shot + n_query, 1), generator)
+        y = amplitude * torch.sin(x - phase)
+        return Episode(x[:, :n_shot], y[:, :n_shot], x[:, n_shot:], y[:, n_shot:])
+
+
+def sinusoids() -> Sinusoids:
+    """Return the sine waves of the MAML paper: training and test tasks come from one distribution.
+
+    Example:
+        >>> sinusoids().amplitude
+        (0.1, 5.0)
+    """
+    return Sinusoids()
+
+
+def _uniform(bounds: tuple[float, float], shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
+    low, high = bounds
+    device = None if generator is None else generator.device
+    return low + (high - low) * torch.rand(shape, generator=generator, device=device)

@@ -1,0 +1,190 @@
+"""One protocol for every learner: mean and 95 % interval of a metric over test episodes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import overload
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from metalearn.episodes import Episode
+from metalearn.learners._base import Learner, check_values
+from metalearn.vectorize import over_tasks
+
+Metric = Callable[[Tensor, Tensor], Tensor]
+Sample = Callable[[torch.Generator], Episode]
+
+
+def accuracy(logits: Tensor, y: Tensor) -> Tensor:
+    """Return the share of right answers, a scalar in [0, 1], of logits ``[n, n_way]`` and labels ``[n]``."""
+    return (logits.argmax(-1) == y).float().mean()
+
+
+def mean_squared_error(prediction: Tensor, y: Tensor) -> Tensor:
+    """Return the mean squared error, a scalar, of predictions and targets ``[n, n_outputs]``."""
+    return (prediction - y).square().mean()
+
+
+@dataclass(frozen=True, eq=False)
+class Score:
+    """A metric over test tasks.
+
+    The interval covers which tasks happened to be drawn; it does not cover the training seed.
+
+    Args:
+        mean: Mean over tasks.
+        ci95: Half-width of the 95 % interval of the mean, 1.96 standard errors.
+        n_tasks: Number of tasks.
+        per_task: The metric of each task ``[n_tasks]``.
+        higher_is_better: Whether ``fit`` keeps the highest or the lowest score.
+    """
+
+    mean: float
+    ci95: float
+    n_tasks: int
+    per_task: Tensor
+    higher_is_better: bool = True
+
+    @classmethod
+    def of(cls, per_task: Tensor, *, higher_is_better: bool = True) -> Score:
+        """Summarise the metric of each task ``[n_tasks]``.
+
+        Example:
+            >>> print(Score.of(torch.tensor([0.0, 1.0, 1.0, 1.0])))
+            0.750 ± 0.490 (4 tasks)
+        """
+        values = per_task.double()
+        ci95 = 1.96 * values.std().item() / math.sqrt(len(values)) if len(values) > 1 else math.nan
+        return cls(values.mean().item(), ci95, len(values), per_task, higher_is_better)
+
+    @property
+    def median(self) -> float:
+        """Median over tasks, which a few tasks that diverge do not move."""
+        return self.per_task.double().quantile(0.5).item()
+
+    def better_than(self, other: Score | None) -> bool:
+        """Return whether this mean beats another; anything finite beats nothing or NaN."""
+        if other is None or math.isnan(other.mean):
+            return not math.isnan(self.mean)
+        return self.mean > other.mean if self.higher_is_better else self.mean < other.mean
+
+    def __str__(self) -> str:
+        """Print mean, interval and number of tasks."""
+        return f"{self.mean:.3f} ± {self.ci95:.3f} ({self.n_tasks} tasks)"
+
+    def __repr__(self) -> str:
+        """Show what is printed, not hundreds of values."""
+        return f"Score({self})"
+
+
+@overload
+def evaluate(
+    learner: Learner,
+    sample: Sample,
+    n_tasks: int = ...,
+    n_steps: int | None = ...,
+    *,
+    metric: Metric | None = ...,
+    higher_is_better: bool | None = ...,
+    seed: int = ...,
+    progress: bool = ...,
+) -> Score: ...
+@overload
+def evaluate(
+    learner: Learner,
+    sample: Sample,
+    n_tasks: int,
+    n_steps: Sequence[int],
+    *,
+    metric: Metric | None = ...,
+    higher_is_better: bool | None = ...,
+    seed: int = ...,
+    progress: bool = ...,
+) -> dict[int, Score]: ...
+def evaluate(
+    learner: Learner,
+    sample: Sample,
+    n_tasks: int = 600,
+    n_steps: int | Sequence[int] | None = None,
+    *,
+    metric: Metric | None = None,
+    higher_is_better: bool | None = None,
+    seed: int = 0,
+    progress: bool = False,
+) -> Score | dict[int, Score]:
+    """Adapt a learner to each of ``n_tasks`` test tasks and score its predictions of their queries.
+
+    The learner runs in ``eval`` mode and is left as it was. The same seed draws the same tasks, so that learners can
+    be compared task by task.
+
+    Args:
+        learner: Any learner.
+        sample: ``sample(generator) -> batch of episodes``; called until there are enough tasks.
+        n_tasks: Number of tasks, at least 2; the literature uses 600 or more.
+        n_steps: Inner steps at test time; ``None``: as trained; a sequence: a score for each.
+        metric: ``metric(prediction, target) -> scalar`` of one task; by default accuracy for classes and mean squared
+            error for regression.
+        higher_is_better: Direction of the metric; by default higher, for the mean squared error lower.
+        seed: Seed of the test tasks.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        A score, or a dictionary from each number of steps to its score.
+
+    Raises:
+        ValueError: If ``n_tasks`` is below 2, or a task's values or shapes are wrong.
+
+    Example:
+        >>> from metalearn.data import sinusoids
+        >>> from metalearn.learners import MAML
+        >>> from metalearn.networks import MLP
+        >>> learner = MAML(MLP([1, 40, 1]), inner_lr=0.01, loss_fn=torch.nn.functional.mse_loss)
+        >>> scores = evaluate(learner, lambda g: sinusoids().sample(50, 5, 20, g), n_tasks=100, n_steps=[0, 1])
+        >>> scores[1].mean < scores[0].mean
+        True
+    """
+    if n_tasks < 2:
+        raise ValueError(f"n_tasks must be at least 2 for an interval, got {n_tasks}")
+    several = isinstance(n_steps, Sequence)
+    steps: Sequence[int | None] = n_steps if isinstance(n_steps, Sequence) else [n_steps]
+    generator = torch.Generator().manual_seed(seed)
+    was_training = learner.training
+    results: list[Tensor] = []  # each [n_tasks of a batch, number of entries in steps]
+    learner.eval()
+    try:
+        with torch.no_grad(), tqdm(total=n_tasks, unit="task", disable=None if progress else True) as bar:
+            while (done := sum(len(part) for part in results)) < n_tasks:
+                batch = sample(generator).to(_device(learner))
+                if done:
+                    check_values(batch)
+                else:
+                    learner.check(batch)
+                metric = metric or (mean_squared_error if batch.n_way is None else accuracy)
+                results.append(_score_batch(learner, batch[: n_tasks - done], steps, metric))
+                bar.update(len(results[-1]))
+    finally:
+        learner.train(was_training)
+    higher = metric is not mean_squared_error if higher_is_better is None else higher_is_better
+    per_task = torch.cat(results).cpu()  # [n_tasks, number of entries in steps]
+    scores = [Score.of(column, higher_is_better=higher) for column in per_task.unbind(1)]
+    return dict(zip(n_steps, scores, strict=True)) if several else scores[0]  # type: ignore[arg-type]
+
+
+def _score_batch(learner: Learner, batch: Episode, steps: Sequence[int | None], metric: Metric) -> Tensor:
+    def score(episode: Episode) -> Tensor:
+        values = []
+        for n in steps:
+            adapted = learner.adapt(episode.support_x, episode.support_y, n_way=episode.n_way, n_steps=n)
+            values.append(metric(learner.predict(adapted, episode.query_x), episode.query_y))
+        return torch.stack(values)
+
+    scores: Tensor = over_tasks(score, batch, learner.how, module=learner)
+    return scores
+
+
+def _device(learner: Learner) -> torch.device:
+    return next((p.device for p in learner.parameters()), torch.device("cpu"))

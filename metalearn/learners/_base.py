@@ -1,0 +1,162 @@
+"""The protocol that all learners share: adapt to a support set, predict queries."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils._pytree import tree_leaves
+
+from metalearn.episodes import Episode, Inputs
+from metalearn.vectorize import How, over_tasks, pick_how
+
+Adapted = Any  # a tensor or a pytree of tensors: prototypes, fast weights, a recurrent state
+TaskLoss = Callable[[Tensor, Tensor], Tensor]
+
+
+class Learner(nn.Module, ABC):
+    """A learner turns a support set into a predictor; its own parameters are the meta-parameters.
+
+    A subclass defines :meth:`adapt` and :meth:`predict` for one task. Both are pure: they set no attribute, write no
+    buffer and change no argument. Tasks are batched outside, by :func:`metalearn.over_tasks`.
+
+    Args:
+        loss_fn: Task loss ``loss_fn(prediction, target) -> scalar``; cross-entropy by default, ``F.mse_loss`` for
+            regression.
+
+    Attributes:
+        how: How tasks of a batch are run, as in :func:`metalearn.over_tasks`.
+        chunk_size: Tasks whose graphs are in memory at once in :meth:`backward`; ``None``: one in a loop, all in vmap.
+    """
+
+    def __init__(self, loss_fn: TaskLoss = F.cross_entropy) -> None:
+        super().__init__()
+        self.loss_fn = loss_fn
+        self.how: How = "auto"
+        self.chunk_size: int | None = None
+
+    @abstractmethod
+    def adapt(
+        self, support_x: Inputs, support_y: Tensor, *, n_way: int | None = None, n_steps: int | None = None
+    ) -> Adapted:
+        """Turn one support set into whatever :meth:`predict` needs.
+
+        Args:
+            support_x: Inputs ``[n_support, ...]``.
+            support_y: Labels 0…n_way-1 ``[n_support]``, or targets ``[n_support, n_outputs]``.
+            n_way: Number of classes; ``None`` counts them where that is possible.
+            n_steps: Number of inner steps, for methods that have them; ``None``: as trained.
+
+        Returns:
+            A tensor or a pytree of tensors.
+        """
+
+    @abstractmethod
+    def predict(self, adapted: Adapted, x: Inputs) -> Tensor:
+        """Predict inputs ``[n, ...]``: logits ``[n, n_way]``, or values ``[n, n_outputs]``."""
+
+    def loss(self, episode: Episode) -> Tensor:
+        """Return the outer objective of one task: the task loss on its query after adapting to its support."""
+        adapted = self.adapt(episode.support_x, episode.support_y, n_way=episode.n_way)
+        return self.loss_fn(self.predict(adapted, episode.query_x), episode.query_y)
+
+    def backward(self, batch: Episode) -> Tensor:
+        """Add the gradient of the mean loss over a batch of tasks to ``.grad`` and return that loss, detached.
+
+        Tasks that run in a loop are differentiated one by one, so that one graph is in memory at a time.
+        """
+        n_tasks, how = len(batch), pick_how(self.how, batch, self)
+        size = self.chunk_size or (n_tasks if how == "vmap" else 1)
+        total = batch.query_y.new_zeros((), dtype=torch.get_default_dtype())
+        for start in range(0, n_tasks, size):
+            loss = over_tasks(self.loss, batch[start : start + size], self.how).sum() / n_tasks
+            loss.backward()
+            total = total + loss.detach()
+        return total
+
+    def update_statistics(self, batch: Episode) -> None:
+        """Estimate stored statistics (norm policy ``"frozen"``) on the inputs of a batch; ``fit`` calls it."""
+
+    def check(self, batch: Episode) -> None:
+        """Try a batch before a run, and say what is wrong with it: values, shapes, a model that changes itself.
+
+        Raises:
+            ValueError: If labels, values or predictions are not what a task needs, or the model's forward pass writes
+                to the model.
+        """
+        check_values(batch)
+        task = batch[0]
+        before = _snapshot(self)
+        with torch.no_grad():
+            adapted = self.adapt(task.support_x, task.support_y, n_way=task.n_way)
+            prediction = self.predict(adapted, task.query_x)
+        _check_pure(self, before)
+        expected = [len(task.query_y), task.n_way] if task.n_way else list(task.query_y.shape)
+        if list(prediction.shape) != expected:
+            raise ValueError(
+                f"the task needs predictions of shape {expected}, the model gives {list(prediction.shape)}: "
+                "set its number of outputs to n_way (or to the size of the targets)"
+            )
+
+
+def count_classes(support_y: Tensor, n_way: int | None) -> int:
+    """Return ``n_way``, or the number of classes that labels 0…n_way-1 imply (not under vmap)."""
+    return int(support_y.max()) + 1 if n_way is None else n_way
+
+
+def check_values(batch: Episode) -> None:
+    """Refuse labels that are not 0…n_way-1, classes without support and values that are not finite.
+
+    Args:
+        batch: A batch of episodes.
+
+    Raises:
+        ValueError: With what was expected and what was found.
+    """
+    named = {"support_x": batch.support_x, "query_x": batch.query_x, "support_y": batch.support_y}
+    for name, part in {**named, "query_y": batch.query_y}.items():
+        for leaf in tree_leaves(part):
+            if leaf.is_floating_point() and not leaf.isfinite().all():
+                bad = (~leaf.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
+                raise ValueError(
+                    f"{name} holds NaN or infinite values, in tasks {bad[:5]} of the batch: clean the data"
+                )
+    if batch.n_way is None:
+        return
+    for name, y in {"support_y": batch.support_y, "query_y": batch.query_y}.items():
+        if y.is_floating_point() or y.min() < 0 or y.max() >= batch.n_way:
+            raise ValueError(
+                f"{name} must hold integer labels 0…{batch.n_way - 1} (n_way={batch.n_way}), "
+                f"got {y.dtype} from {y.min().item()} to {y.max().item()}"
+            )
+    present = F.one_hot(batch.support_y, batch.n_way).sum(1) > 0  # [n_tasks, n_way]
+    if not present.all():
+        task, label = (~present).nonzero()[0].tolist()
+        raise ValueError(f"task {task} of the batch has no support example of class {label}: each class needs one")
+
+
+def _snapshot(module: nn.Module) -> dict[str, Any]:
+    state: dict[str, Any] = {f"tensor {name}": tensor.clone() for name, tensor in module.state_dict().items()}
+    for name, part in module.named_modules():
+        state |= {f"attribute {name}.{key}".replace(" .", " "): value for key, value in vars(part).items()}
+    return state
+
+
+def _check_pure(module: nn.Module, before: dict[str, Any]) -> None:
+    after = _snapshot(module)
+    changed = [
+        name
+        for name in after
+        if name not in before
+        or not (torch.equal(before[name], after[name]) if name.startswith("tensor") else before[name] is after[name])
+    ]
+    if changed:
+        module.load_state_dict({name[7:]: value for name, value in before.items() if name.startswith("tensor ")})
+        raise ValueError(
+            f"the model's forward pass changes the model itself ({changed[0]}), which adapt and predict must not do. "
+            "For BatchNorm with running statistics: metalearn.networks.convert_norms(model, policy)"
+        )

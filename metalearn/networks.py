@@ -1,0 +1,317 @@
+"""Small networks of the few-shot literature, and normalisation as a choice that is spelled out."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from itertools import pairwise
+from typing import Literal, cast, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
+
+StatisticsPolicy = Literal["batch", "support", "frozen"]
+Collected = dict["BatchStatistics", list[tuple[int, Tensor, Tensor]]]  # layer -> (count, mean, variance) of each pass
+
+_collecting: ContextVar[Collected | None] = ContextVar("collecting", default=None)
+
+
+class BatchStatistics(nn.Module):
+    """Normalise channels by statistics over examples, under a policy that says whose statistics.
+
+    * ``"batch"``: those of the batch at hand. Queries that are normalised together influence one another.
+    * ``"support"``: at each pass, those of the support set at the same weights, for the queries too.
+    * ``"frozen"``: stored ones in ``eval`` mode (:func:`set_statistics` estimates them), those of the batch in
+      ``train`` mode. The layer itself never writes them.
+
+    Args:
+        n_channels: Size of axis 1 of the input ``[n, n_channels, ...]``.
+        policy: ``"batch"``, ``"support"`` or ``"frozen"``.
+        eps: Added to the variance.
+
+    Reference:
+        Ioffe, Szegedy: Batch Normalization, 2015, arXiv 1502.03167. Bronskill, Gordon, Requeima, Nowozin, Turner:
+        TaskNorm: Rethinking Batch Normalization for Meta-Learning, 2020, arXiv 2003.03284, compares such policies.
+
+    Example:
+        >>> BatchStatistics(3, "batch")(torch.randn(10, 3)).mean(0).abs().max() < 1e-6
+        tensor(True)
+    """
+
+    mean: Tensor
+    var: Tensor
+
+    def __init__(self, n_channels: int, policy: StatisticsPolicy, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.policy, self.eps = policy, eps
+        self.weight = nn.Parameter(torch.ones(n_channels))
+        self.bias = nn.Parameter(torch.zeros(n_channels))
+        stored = n_channels if policy == "frozen" else 0  # empty: nothing stored, use the batch's own
+        self.register_buffer("mean", torch.zeros(stored))
+        self.register_buffer("var", torch.ones(stored))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``x`` normalised, of the same shape ``[n, n_channels, ...]``."""
+        own = self.training if self.policy == "frozen" else self.mean.numel() == 0
+        collected = _collecting.get()
+        if collected is not None:
+            own = True
+            axes = [axis for axis in range(x.ndim) if axis != 1]
+            statistics = x.numel() // x.shape[1], x.mean(axes), x.var(axes, correction=0)
+            collected.setdefault(self, []).append(statistics)
+        if own:
+            return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
+        scale = self.weight * torch.rsqrt(self.var + self.eps)
+        shift = self.bias - self.mean * scale
+        channels = [-1] + [1] * (x.ndim - 2)
+        return x * scale.reshape(channels) + shift.reshape(channels)
+
+    def extra_repr(self) -> str:
+        """Show the policy."""
+        return f"{len(self.weight)}, policy={self.policy!r}"
+
+
+def make_norm(policy: str, n_channels: int) -> nn.Module:
+    """Return a normalisation layer for ``[n, n_channels, ...]`` under the named policy.
+
+    Args:
+        policy: ``"batch"``, ``"support"``, ``"frozen"`` (see :class:`BatchStatistics`), ``"group"`` (each example by
+            itself, 8 groups of channels or fewer), ``"none"``.
+        n_channels: Number of channels.
+
+    Raises:
+        ValueError: If the policy is unknown; the message lists the known ones.
+
+    Example:
+        >>> make_norm("group", 64)
+        GroupNorm(8, 64, eps=1e-05, affine=True)
+    """
+    if policy in get_args(StatisticsPolicy):
+        return BatchStatistics(n_channels, cast(StatisticsPolicy, policy))
+    if policy == "group":
+        return nn.GroupNorm(math.gcd(8, n_channels), n_channels)
+    if policy == "none":
+        return nn.Identity()
+    raise ValueError(f"norm must be one of {[*get_args(StatisticsPolicy), 'group', 'none']}, got {policy!r}")
+
+
+def convert_norms(model: nn.Module, policy: str) -> nn.Module:
+    """Return a copy of a model whose BatchNorm layers follow the named policy; weights and statistics are kept.
+
+    Use it for a module of your own, such as a torchvision backbone: ``nn.BatchNorm2d`` writes its running statistics
+    at each pass in ``train`` mode, which a pure ``adapt`` must not do.
+
+    Args:
+        model: Any module.
+        policy: As in :func:`make_norm`.
+
+    Raises:
+        ValueError: If the policy is unknown.
+
+    Example:
+        >>> convert_norms(nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)), "batch")[1]
+        BatchStatistics(3, policy='batch')
+    """
+    model = copy.deepcopy(model)
+    if isinstance(model, _BatchNorm | BatchStatistics):
+        return _converted(model, policy)
+    for module in model.modules():
+        for name, child in module.named_children():
+            if isinstance(child, _BatchNorm | BatchStatistics):
+                setattr(module, name, _converted(child, policy))
+    return model
+
+
+def _converted(layer: _BatchNorm | BatchStatistics, policy: str) -> nn.Module:
+    tensor = next(layer.buffers(), torch.empty(0)) if layer.weight is None else layer.weight
+    n_channels = layer.num_features if isinstance(layer, _BatchNorm) else len(layer.weight)
+    new = make_norm(policy, n_channels).to(tensor.device)
+    new.train(layer.training)
+    if layer.weight is not None and not isinstance(new, nn.Identity):
+        new.load_state_dict({"weight": layer.weight, "bias": layer.bias}, strict=False)
+    if isinstance(new, BatchStatistics):
+        new.eps = layer.eps
+        mean, var = (
+            (layer.running_mean, layer.running_var) if isinstance(layer, _BatchNorm) else (layer.mean, layer.var)
+        )
+        if policy == "frozen" and mean is not None and var is not None and mean.numel():
+            new.mean, new.var = mean.clone(), var.clone()
+    return new
+
+
+def norm_policies(model: nn.Module) -> set[str]:
+    """Return the policies of a model's normalisation layers, to be stored with every number measured on it.
+
+    Besides the names of :func:`make_norm`, ``"running"`` stands for a BatchNorm layer of torch that writes running
+    statistics, and the class name for other normalisations (``"LayerNorm"``).
+
+    Example:
+        >>> norm_policies(Conv4(norm="support"))
+        {'support'}
+    """
+    names = set()
+    for layer in model.modules():
+        if isinstance(layer, BatchStatistics):
+            names.add(str(layer.policy))
+        elif isinstance(layer, _BatchNorm):
+            names.add("running" if layer.track_running_stats else "batch")
+        elif isinstance(layer, nn.GroupNorm):
+            names.add("group")
+        elif type(layer).__name__.endswith("Norm"):
+            names.add(type(layer).__name__)
+    return names or {"none"}
+
+
+@contextmanager
+def _collect() -> Iterator[Collected]:
+    found: Collected = {}
+    token = _collecting.set(found)
+    try:
+        yield found
+    finally:
+        _collecting.reset(token)
+
+
+def support_statistics(model: nn.Module, params: Mapping[str, Tensor], support_x: Tensor) -> dict[str, Tensor]:
+    """Return what the ``"support"`` layers of a model measure on a support set, by buffer name.
+
+    Together with the weights, the result is all that ``functional_call(model, {**params, **statistics}, (x,))`` needs
+    to predict one query without seeing another. Gradients flow through it.
+
+    Args:
+        model: A network; without ``"support"`` layers the result is empty and nothing is computed.
+        params: Weights at which to measure, by name.
+        support_x: Inputs ``[n_support, ...]``.
+    """
+    layers = {layer: name for name, layer in model.named_modules() if _policy(layer) == "support"}
+    if not layers:
+        return {}
+    with _collect() as found:
+        functional_call(model, dict(params), (support_x,))
+    statistics = {}
+    for layer, passes in found.items():
+        if layer in layers:
+            prefix = f"{layers[layer]}." if layers[layer] else ""
+            statistics[f"{prefix}mean"], statistics[f"{prefix}var"] = passes[-1][1:]
+    return statistics
+
+
+@torch.no_grad()
+def set_statistics(model: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Estimate the stored statistics of a model's ``"frozen"`` layers over batches of inputs.
+
+    Args:
+        model: A network; without ``"frozen"`` layers nothing happens.
+        batches: Inputs ``[n, ...]`` each; the result is their mean and total variance, layer by layer, with each
+            batch normalised by its own statistics on the way ("precise" batch normalisation).
+    """
+    if not any(_policy(layer) == "frozen" for layer in model.modules()):
+        return
+    with _collect() as found:
+        for x in batches:
+            model(x)
+    for layer, passes in found.items():
+        if layer.policy == "frozen":
+            counts = layer.mean.new_tensor([count for count, _, _ in passes])
+            means = torch.stack([mean for _, mean, _ in passes])  # [n_passes, n_channels]
+            variances = torch.stack([var for _, _, var in passes])  # [n_passes, n_channels]
+            share = (counts / counts.sum()).unsqueeze(1)
+            layer.mean.copy_((share * means).sum(0))
+            layer.var.copy_((share * (variances + (means - layer.mean).square())).sum(0))
+
+
+def _policy(layer: nn.Module) -> str | None:
+    return layer.policy if isinstance(layer, BatchStatistics) else None
+
+
+class MLP(nn.Sequential):
+    """A multilayer perceptron with ReLU.
+
+    Args:
+        sizes: Numbers of units from input to output; ``[1, 40, 40, 1]`` is MAML's sinusoid network.
+        norm: Normalisation after each hidden layer, as in :func:`make_norm`.
+        init_std: Standard deviation of the initial weights, biases zero; ``None``: PyTorch's default.
+
+    Raises:
+        ValueError: If there are fewer than two sizes, or the norm is unknown.
+
+    Example:
+        >>> MLP([1, 40, 40, 1])(torch.zeros(10, 1)).shape
+        torch.Size([10, 1])
+    """
+
+    def __init__(self, sizes: Sequence[int], *, norm: str = "none", init_std: float | None = None) -> None:
+        if len(sizes) < 2:
+            raise ValueError(f"sizes must name at least input and output, got {list(sizes)}")
+        layers: list[nn.Module] = []
+        for i, (n_in, n_out) in enumerate(pairwise(sizes)):
+            linear = nn.Linear(n_in, n_out)
+            if init_std is not None:
+                nn.init.normal_(linear.weight, std=init_std)
+                nn.init.zeros_(linear.bias)
+            layers.append(linear)
+            if i < len(sizes) - 2:
+                layers += [make_norm(norm, n_out), nn.ReLU()] if norm != "none" else [nn.ReLU()]
+        super().__init__(*layers)
+
+
+class Conv4(nn.Module):
+    """Four blocks of 3×3 convolution, normalisation and ReLU: the field's standard small network.
+
+    Args:
+        n_outputs: Number of logits; ``None`` returns the features, for an encoder.
+        in_channels: Channels of the images.
+        image_size: Height and width of the images.
+        channels: Channels of each block.
+        norm: ``"batch"``, ``"support"``, ``"frozen"``, ``"group"`` or ``"none"``; see :func:`make_norm`.
+        downsample: ``"pool"``: 2×2 max-pooling after each block, features flattened; ``"stride"``: convolutions of
+            stride 2 and the mean over positions at the end, as MAML has it for Omniglot.
+
+    Raises:
+        ValueError: If an option is unknown or the images are too small.
+
+    Reference:
+        Vinyals, Blundell, Lillicrap, Kavukcuoglu, Wierstra: Matching Networks for One Shot Learning, 2016,
+        arXiv 1606.04080, section 4.1. Strided: Finn, Abbeel, Levine, 2017, arXiv 1703.03400, section 5.2.
+
+    Example:
+        >>> Conv4(5)(torch.zeros(2, 1, 28, 28)).shape, Conv4().n_features
+        (torch.Size([2, 5]), 64)
+    """
+
+    def __init__(
+        self,
+        n_outputs: int | None = None,
+        *,
+        in_channels: int = 1,
+        image_size: int = 28,
+        channels: int = 64,
+        norm: str = "batch",
+        downsample: str = "pool",
+    ) -> None:
+        super().__init__()
+        if downsample not in ("pool", "stride"):
+            raise ValueError(f"downsample must be 'pool' or 'stride', got {downsample!r}")
+        if downsample == "pool" and image_size < 16:
+            raise ValueError(f"four poolings need images of at least 16 pixels, got image_size={image_size}")
+        stride = 2 if downsample == "stride" else 1
+        blocks: list[nn.Module] = []
+        for n_in in (in_channels, channels, channels, channels):
+            blocks += [nn.Conv2d(n_in, channels, 3, stride, padding=1), make_norm(norm, channels), nn.ReLU()]
+            if downsample == "pool":
+                blocks.append(nn.MaxPool2d(2))
+        end = nn.AdaptiveAvgPool2d(1) if downsample == "stride" else nn.Identity()
+        self.blocks = nn.Sequential(*blocks, end, nn.Flatten())
+        self.n_features = channels * (image_size // 16) ** 2 if downsample == "pool" else channels
+        self.head = nn.Identity() if n_outputs is None else nn.Linear(self.n_features, n_outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return features or logits ``[n, n_features or n_outputs]`` of images ``[n, in_channels, height, width]``."""
+        logits: Tensor = self.head(self.blocks(x))
+        return logits

@@ -1,0 +1,84 @@
+"""Where and how a run happens: seeds, device, budget, and the conditions under which outputs are stored."""
+
+from __future__ import annotations
+
+import os
+import random
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+T = TypeVar("T")
+
+CONDITIONS = {  # environment in which stored outputs are made and compared
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    "OMP_NUM_THREADS": "1",  # sums over several threads round differently
+    "MKL_NUM_THREADS": "1",
+    "PYTHONHASHSEED": "0",
+    "PYTHONWARNINGS": "ignore",
+    "TQDM_DISABLE": "1",  # progress bars print times
+    "ATEN_CPU_CAPABILITY": "avx2",  # processors with wider registers round differently
+    "MKL_CBWR": "AVX2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+}
+
+
+def seed_everything(seed: int) -> torch.Generator:
+    """Seed Python, NumPy and PyTorch, and return a generator for drawing episodes.
+
+    Args:
+        seed: At least 0 and below 2**32.
+
+    Returns:
+        A CPU generator seeded with ``seed``.
+
+    Example:
+        >>> int(torch.randint(100, (), generator=seed_everything(0))) == int(torch.randint(100, ()))
+        True
+    """
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - for libraries that draw from NumPy's global state
+    torch.manual_seed(seed)
+    return torch.Generator().manual_seed(seed)
+
+
+def pick_device(name: str | None = None) -> torch.device:
+    """Return the named device, or a GPU where there is one and the CPU elsewhere.
+
+    Args:
+        name: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; ``None`` picks.
+
+    Raises:
+        ValueError: If the named device is not there.
+
+    Example:
+        >>> pick_device("cpu")
+        device(type='cpu')
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name is None:
+        return torch.device(next(kind for kind, available in there.items() if available))
+    kind = name.split(":")[0]
+    if not there.get(kind, False):
+        raise ValueError(f"device {name!r} is not available here; available: {[k for k, ok in there.items() if ok]}")
+    return torch.device(name)
+
+
+def budget(*, full: T, quick: T) -> T:
+    """Return ``quick``, or ``full`` where the environment variable METALEARN_BUDGET says so.
+
+    Chapters run the quick budget, so that a page takes a minute; the full one is the paper's.
+
+    Raises:
+        ValueError: If METALEARN_BUDGET is neither ``"quick"`` nor ``"full"``.
+
+    Example:
+        >>> budget(full=70_000, quick=1_500)
+        1500
+    """
+    choices = {"quick": quick, "full": full}
+    name = os.environ.get("METALEARN_BUDGET", "quick")
+    if name not in choices:
+        raise ValueError(f"METALEARN_BUDGET must be one of {sorted(choices)}, got {name!r}")
+    return choices[name]
