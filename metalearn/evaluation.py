@@ -63,8 +63,8 @@ class Score:
 
     @property
     def median(self) -> float:
-        """Median over tasks, which a few tasks that diverge do not move."""
-        return self.per_task.double().quantile(0.5).item()
+        """Median over tasks, which a few tasks that diverge do not move; NaN counts as infinite."""
+        return self.per_task.double().nan_to_num(nan=math.inf, posinf=math.inf).quantile(0.5).item()
 
     def better_than(self, other: Score | None) -> bool:
         """Return whether this mean beats another; anything finite beats nothing or NaN."""

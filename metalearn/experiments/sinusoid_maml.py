@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.func import grad, vjp
 from torch.nn import functional as F
 
 from metalearn.data.sinusoids import sinusoids
@@ -27,6 +29,7 @@ from metalearn.experiments import environment, save, summary
 from metalearn.learners import MAML
 from metalearn.networks import MLP
 from metalearn.training import fit
+from metalearn.vectorize import over_tasks
 
 SETTINGS: dict[str, Any] = {
     "n_steps": 70_000,
@@ -82,6 +85,37 @@ def tune(learner: MAML, n_shot: int) -> float:
     return min(scores, key=lambda inner_lr: scores[inner_lr])
 
 
+def curvature(learner: MAML, n_shot: int, n_iterations: int = 30) -> list[float]:
+    """Return, for each test task, the inner rate times the support loss's largest curvature after one inner step.
+
+    Above 2, a gradient step overshoots by more than it corrects: further steps then lead away. The largest eigenvalue
+    of the Hessian is found by power iteration.
+    """
+
+    def of_task(episode: Episode) -> Tensor:
+        def loss(params: dict[str, Tensor]) -> Tensor:
+            return learner.loss_fn(learner.predict(params, episode.support_x), episode.support_y)
+
+        params = learner.adapt(episode.support_x, episode.support_y, n_steps=1)
+        multiply = vjp(grad(loss), params)[1]  # by the Hessian, which is its own transpose
+        direction, value = {name: torch.ones_like(param) for name, param in params.items()}, torch.zeros(())
+        for _ in range(n_iterations):
+            norm = sum(part.square().sum() for part in direction.values()) ** 0.5
+            direction = {name: part / norm for name, part in direction.items()}
+            image = multiply(direction)[0]
+            value = torch.stack([(direction[name] * image[name]).sum() for name in params]).sum()
+            direction = image
+        scaled: Tensor = SETTINGS["inner_lr"] * value
+        return scaled
+
+    generator = torch.Generator().manual_seed(SETTINGS["test_seed"])  # the tasks that evaluate draws
+    sample, values = draw(100, n_shot, SETTINGS["n_test_query"]), []
+    with torch.no_grad():
+        for _ in range(0, SETTINGS["n_test_tasks"], 100):
+            values.append(over_tasks(of_task, sample(generator), module=learner))
+    return [float(f"{value:.4g}") for value in torch.cat(values).tolist()]
+
+
 def run(method: str, train_shot: int | None, seed: int, folder: Path) -> list[dict[str, Any]]:
     """Train one learner, or go on training it, and test it; return one row for each test setting."""
     learner = build(method, seed, SETTINGS["inner_lr"])
@@ -108,6 +142,8 @@ def run(method: str, train_shot: int | None, seed: int, folder: Path) -> list[di
             what = {"method": method, "train_shot": train_shot, "seed": seed, "n_shot": n_shot, "n_steps": n_steps}
             how = {"inner_lr": learner.inner_lr, "trained_steps": n_done, "minutes": round(seconds / 60, 2)}
             rows.append({**what, **how, **summary(score, diverged_above=SETTINGS["diverged_above"])})
+        if method == "maml":
+            rows[-1]["curvature"] = curvature(learner, n_shot)
     return rows
 
 

@@ -45,8 +45,9 @@ class MAML(Learner):
         Learning an initialisation: MAML.
 
     Example:
+        >>> import torch
         >>> from metalearn.networks import MLP
-        >>> learner = MAML(MLP([1, 40, 1]), inner_lr=0.01, loss_fn=F.mse_loss)
+        >>> learner = MAML(MLP([1, 40, 1]), inner_lr=0.01, loss_fn=torch.nn.functional.mse_loss)
         >>> adapted = learner.adapt(torch.zeros(5, 1), torch.zeros(5, 1))
         >>> learner.predict(adapted, torch.zeros(3, 1)).shape
         torch.Size([3, 1])
@@ -70,7 +71,7 @@ class MAML(Learner):
         self.n_inner_steps = n_inner_steps
         self.first_order = first_order
         self.recompute = recompute
-        self.train()
+        self._keep_frozen()
 
     def adapt(
         self, support_x: Inputs, support_y: Tensor, *, n_way: int | None = None, n_steps: int | None = None
@@ -107,10 +108,13 @@ class MAML(Learner):
     def train(self, mode: bool = True) -> Self:
         """Set the mode; ``"frozen"`` layers stay with their stored statistics, which inner steps must not replace."""
         super().train(mode)
+        self._keep_frozen()
+        return self
+
+    def _keep_frozen(self) -> None:
         for layer in self.model.modules():
             if isinstance(layer, BatchStatistics) and layer.policy == "frozen":
                 layer.eval()
-        return self
 
     def _support_loss(self, params: dict[str, Tensor], x: Inputs, y: Tensor) -> Tensor:
         return self.loss_fn(functional_call(self.model, params, (x,)), y)

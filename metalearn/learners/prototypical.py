@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from metalearn.episodes import Episode, Inputs
 from metalearn.learners._base import Learner, count_classes
-from metalearn.networks import set_statistics
+from metalearn.networks import set_statistics, support_statistics
 
 
 class Prototypical(Learner):
@@ -31,8 +32,8 @@ class Prototypical(Learner):
 
     Example:
         >>> learner = Prototypical(nn.Identity())
-        >>> prototypes = learner.adapt(torch.tensor([[0.0], [2.0], [5.0]]), torch.tensor([0, 0, 1]))
-        >>> learner.predict(prototypes, torch.tensor([[4.0]]))
+        >>> adapted = learner.adapt(torch.tensor([[0.0], [2.0], [5.0]]), torch.tensor([0, 0, 1]))
+        >>> learner.predict(adapted, torch.tensor([[4.0]]))
         tensor([[-9., -1.]])
     """
 
@@ -42,27 +43,31 @@ class Prototypical(Learner):
 
     def adapt(
         self, support_x: Inputs, support_y: Tensor, *, n_way: int | None = None, n_steps: int | None = None
-    ) -> Tensor:
-        """Return the prototypes ``[n_way, n_features]`` of one support set; there are no inner steps to count."""
+    ) -> dict[str, Tensor]:
+        """Return the prototypes of one support set; there are no inner steps to count.
+
+        Returns:
+            ``"prototypes"`` ``[n_way, n_features]``, and the support's statistics where the norm policy needs them.
+        """
         if n_steps is not None:
             raise ValueError(f"Prototypical takes no inner steps, got n_steps={n_steps}: leave it out")
-        features = self._encode(support_x)
+        statistics = support_statistics(self.encoder, dict(self.encoder.named_parameters()), support_x)
+        features = self._encode(statistics, support_x)
         classes = torch.arange(count_classes(support_y, n_way), device=support_y.device)
         member = (support_y == classes.unsqueeze(1)).to(features.dtype)  # [n_way, n_support]
-        return member @ features / member.sum(1, keepdim=True)
+        return {"prototypes": member @ features / member.sum(1, keepdim=True), **statistics}
 
-    def predict(self, adapted: Tensor, x: Inputs) -> Tensor:
+    def predict(self, adapted: dict[str, Tensor], x: Inputs) -> Tensor:
         """Return minus the squared distances ``[n, n_way]`` to the prototypes."""
-        return -(self._encode(x).unsqueeze(1) - adapted).square().sum(-1)
+        statistics = {name: tensor for name, tensor in adapted.items() if name != "prototypes"}
+        return -(self._encode(statistics, x).unsqueeze(1) - adapted["prototypes"]).square().sum(-1)
 
     def update_statistics(self, batch: Episode) -> None:
         """Estimate the statistics of the encoder's ``"frozen"`` layers."""
         set_statistics(self.encoder, [batch.support_x.flatten(0, 1), batch.query_x.flatten(0, 1)])
 
-    def _encode(self, x: Inputs) -> Tensor:
-        features: Tensor = self.encoder(x)
+    def _encode(self, statistics: dict[str, Tensor], x: Inputs) -> Tensor:
+        features: Tensor = functional_call(self.encoder, statistics, (x,))
         if features.ndim != 2:
-            raise ValueError(
-                f"the encoder must return vectors [n, n_features], got {list(features.shape)}: flatten them"
-            )
+            raise ValueError(f"the encoder must return vectors [n, n_features], got {list(features.shape)}: flatten it")
         return features

@@ -1,0 +1,123 @@
+"""The book's figures: one style, one colour per method, and the few figures that recur."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+from metalearn.evaluation import Score
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLOURS = {  # one colour per method throughout the book, told apart by colour-blind readers too (Okabe and Ito, 2008)
+    "MAML": "#D55E00",
+    "first-order MAML": "#CC79A7",
+    "joint training": "#0072B2",
+    "from scratch": "#777777",
+    "prototypical": "#009E73",
+    "raw pixels": "#9A7D0A",
+    "truth": "#000000",
+}
+
+_STYLE = {
+    "figure.figsize": (6.4, 3.2),
+    "figure.dpi": 110,
+    "figure.constrained_layout.use": True,
+    "figure.facecolor": "white",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+}
+
+
+def use_style() -> None:
+    """Set matplotlib to the book's style.
+
+    Example:
+        >>> use_style()
+    """
+    import matplotlib
+
+    matplotlib.rcParams.update(_STYLE)
+
+
+def show_images(axes: Axes, images: Tensor, n_columns: int, labels: Sequence[Any] | None = None) -> None:
+    """Draw images as one sheet, row by row, with a label under each column's foot where labels are given.
+
+    Args:
+        axes: Where to draw.
+        images: ``[n, 1, height, width]`` in [0, 1], bright ink; shown dark on white.
+        n_columns: Images in a row.
+        labels: One for each column.
+
+    Raises:
+        ValueError: If the images do not fill whole rows.
+    """
+    n, _, height, width = images.shape
+    if n % n_columns:
+        raise ValueError(f"{n} images do not fill rows of {n_columns}")
+    sheet = images[:, 0].reshape(-1, n_columns, height, width).permute(0, 2, 1, 3)  # [rows, height, columns, width]
+    axes.imshow(sheet.reshape(-1, n_columns * width).cpu().numpy(), cmap="gray_r", vmin=0, vmax=1)
+    axes.grid(False)
+    axes.set_yticks([])
+    axes.set_xticks([] if labels is None else [width * (i + 0.5) for i in range(n_columns)])
+    if labels is not None:
+        axes.set_xticklabels([str(label) for label in labels])
+    axes.tick_params(length=0)
+    for side in axes.spines.values():
+        side.set_visible(False)
+
+
+def plot_by_steps(axes: Axes, scores: Mapping[int, Score], label: str, *, median: bool = False) -> None:
+    """Draw a metric against the number of inner steps; the band is the 95 % interval of the mean over tasks.
+
+    Args:
+        axes: Where to draw.
+        scores: Score by number of steps, as ``evaluate`` returns it.
+        label: Method; a name in ``COLOURS`` gets its colour.
+        median: Draw the median over tasks instead, without a band.
+    """
+    steps = list(scores)
+    colour = COLOURS.get(label)
+    values = np.array([score.median if median else score.mean for score in scores.values()])
+    (line,) = axes.plot(steps, values, marker="o", color=colour, label=label)
+    if not median:
+        ci95 = np.array([score.ci95 for score in scores.values()])
+        axes.fill_between(steps, values - ci95, values + ci95, alpha=0.2, color=line.get_color(), linewidth=0)
+    axes.set_xlabel("inner steps at test time")
+
+
+def plot_losses(axes: Axes, losses: Sequence[float], label: str, *, window: int = 50) -> None:
+    """Draw training losses, averaged over ``window`` steps so that the noise of single batches does not hide them."""
+    smooth = np.convolve(losses, np.full(window, 1 / window), mode="valid")
+    axes.plot(range(window, len(losses) + 1), smooth, color=COLOURS.get(label), label=label)
+    axes.set_xlabel("outer step")
+
+
+def draw_adaptation(axes: Axes) -> None:
+    """Draw the idea of MAML: one start, from which a gradient step leads towards each task's own weights."""
+    start, ends = (0.0, 0.0), [(2.1, 1.1), (1.3, -1.5), (-1.9, 0.9)]
+    axes.annotate(
+        "", xy=start, xytext=(-2.6, -1.5), arrowprops={"arrowstyle": "->", "lw": 2.5, "color": COLOURS["MAML"]}
+    )
+    axes.text(-2.5, -1.05, "outer loop:\nmeta-training", color=COLOURS["MAML"])
+    for i, (x, y) in enumerate(ends, start=1):
+        step = (0.6 * x, 0.6 * y)
+        axes.annotate("", xy=step, xytext=start, arrowprops={"arrowstyle": "->", "lw": 1.5, "linestyle": "--"})
+        axes.plot(x, y, marker="*", markersize=13, color=COLOURS["joint training"])
+        axes.text(x + 0.15, y - 0.05, f"task {i}'s best weights")
+        axes.text(step[0] + 0.1, step[1] - 0.28 * (1 if y > 0 else -1), rf"$\theta'_{{({i})}}$")
+    axes.plot(*start, marker="o", markersize=9, color=COLOURS["MAML"])
+    axes.text(0.15, 0.12, r"$\theta$")
+    axes.text(-0.35, -0.75, "inner loop:\none gradient step", ha="right", fontsize=9)
+    axes.set(xlim=(-3, 4.2), ylim=(-2.0, 1.6))
+    axes.set_axis_off()

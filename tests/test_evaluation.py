@@ -1,0 +1,94 @@
+"""The interval covers what it says, and evaluation leaves everything as it was."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from metalearn import Pool, Score, evaluate, sample_episodes
+from metalearn.data import sinusoids
+from metalearn.learners import MAML, Prototypical
+from metalearn.networks import MLP
+
+
+def test_interval_by_hand():
+    score = Score.of(torch.tensor([0.2, 0.4, 0.9]))
+    assert score.mean == pytest.approx(0.5) and score.median == pytest.approx(0.4)
+    deviation = math.sqrt((0.3**2 + 0.1**2 + 0.4**2) / 2)
+    assert score.ci95 == pytest.approx(1.96 * deviation / math.sqrt(3)) and score.n_tasks == 3
+    assert str(score) == "0.500 ± 0.408 (3 tasks)"
+
+
+def test_the_median_stands_when_tasks_diverge():
+    score = Score.of(torch.tensor([math.nan, 1.0, 2.0, math.inf, 1.5]))
+    assert score.median == 2.0 and math.isnan(score.mean)
+
+
+def test_interval_covers_the_truth_in_95_of_100_cases():
+    values = torch.rand(2000, 200, generator=torch.Generator().manual_seed(0))
+    scores = [Score.of(row) for row in values]
+    covered = sum(abs(score.mean - 0.5) < score.ci95 for score in scores) / 2000
+    assert 0.93 < covered < 0.97
+
+
+def test_better_than():
+    low, high, nan = (
+        Score(1, 0, 2, torch.empty(0)),
+        Score(2, 0, 2, torch.empty(0)),
+        Score(math.nan, 0, 2, torch.empty(0)),
+    )
+    assert high.better_than(low) and not low.better_than(high) and low.better_than(None) and low.better_than(nan)
+    assert not nan.better_than(low) and not nan.better_than(None)
+    assert Score(1, 0, 2, torch.empty(0), higher_is_better=False).better_than(high)
+
+
+def points(size=20):
+    return Pool(torch.arange(10 * size).float().unsqueeze(1) // size * 10, torch.arange(10 * size) // size)
+
+
+def test_an_exact_learner_scores_one_and_tasks_are_counted_exactly():
+    learner = Prototypical(nn.Identity())
+    score = evaluate(learner, lambda g: sample_episodes(points(), 32, 3, 1, 4, g), 70)
+    assert score.mean == 1 and score.ci95 == 0 and score.n_tasks == len(score.per_task) == 70 and score.higher_is_better
+
+
+def maml():
+    torch.manual_seed(0)
+    return MAML(MLP([1, 8, 1]), 0.01, loss_fn=F.mse_loss)
+
+
+def waves(generator):
+    return sinusoids().sample(16, 5, 10, generator)
+
+
+def test_several_numbers_of_steps_at_once_are_those_one_by_one():
+    together = evaluate(maml(), waves, 32, [0, 1, 3])
+    for n_steps, score in together.items():
+        assert torch.equal(score.per_task, evaluate(maml(), waves, 32, n_steps).per_task)
+    assert torch.equal(together[1].per_task, evaluate(maml(), waves, 32).per_task) and not together[0].higher_is_better
+    zero = (
+        maml().model(waves(torch.Generator().manual_seed(0)).query_x) - waves(torch.Generator().manual_seed(0)).query_y
+    )
+    torch.testing.assert_close(together[0].per_task[:16], zero.square().mean((1, 2)))
+
+
+def test_evaluation_leaves_the_learner_and_its_mode_alone():
+    learner = MAML(nn.Sequential(nn.Linear(1, 8), nn.Dropout(0.9), nn.Linear(8, 1)), 0.1, loss_fn=F.mse_loss)
+    first, second = (evaluate(learner, waves, 32).per_task for _ in range(2))
+    assert torch.equal(first, second) and learner.training  # dropout was off
+    assert all(p.grad is None for p in learner.parameters())
+
+
+def test_a_metric_of_ones_own():
+    def worst(prediction, y):
+        return (prediction - y).abs().amax()
+
+    score = evaluate(maml(), waves, 16, metric=worst, higher_is_better=False)
+    assert score.mean > evaluate(maml(), waves, 16).mean ** 0.5 and not score.higher_is_better
+
+
+def test_too_few_tasks():
+    with pytest.raises(ValueError, match="n_tasks must be at least 2 for an interval, got 1"):
+        evaluate(maml(), waves, 1)

@@ -1,0 +1,81 @@
+"""Recorded runs hold what they need to be believed, and their numbers follow from their own values."""
+
+import math
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from metalearn import Score, experiments
+
+NEEDED = {
+    "name",
+    "script",
+    "settings",
+    "runs_done",
+    "runs_planned",
+    "minutes",
+    "versions",
+    "hardware",
+    "commit",
+    "results",
+}
+
+
+@pytest.mark.parametrize("name", experiments.names())
+def test_schema(name):
+    run = experiments.load(name)
+    assert set(run) >= NEEDED and run["name"] == name and run["commit"] and run["minutes"] > 0
+    assert {"python", "torch"} <= set(run["versions"]) and {"cpu", "threads", "gpu"} <= set(run["hardware"])
+    assert 0 < run["runs_done"] <= run["runs_planned"] and len(run["settings"]["seeds"]) >= 3
+    assert (experiments.Path(__file__).parents[1] / run["script"]).exists()
+    assert "norm" in run["settings"], "the norm policy is part of every number"
+
+
+@pytest.mark.parametrize("name", experiments.names())
+def test_every_mean_and_interval_follows_from_its_tasks(name):
+    run = experiments.load(name)
+    for row in run["results"]:
+        values = torch.tensor([math.nan if v is None else v for v in row["per_task"]], dtype=torch.float64)
+        assert len(values) == row["n_tasks"] >= 600
+        bad = values.isnan() | (values > run["settings"].get("diverged_above", math.inf))
+        assert row["diverged"] == pytest.approx(bad.double().mean().item())
+        if row["mean"] is not None:
+            assert row["mean"] == pytest.approx(values.mean().item(), rel=1e-3)
+            assert row["ci95"] == pytest.approx(1.96 * values.std().item() / math.sqrt(len(values)), rel=1e-3)
+        finite = values.nan_to_num(math.inf).sort().values
+        assert row["median"] == pytest.approx(
+            (finite[len(values) // 2 - 1] + finite[len(values) // 2]).item() / 2, rel=1e-3
+        )
+
+
+def test_summary_of_tasks_that_diverge():
+    score = Score.of(torch.tensor([1.0, 3.0, 30.0, math.inf]))
+    row = experiments.summary(score, diverged_above=25)
+    assert row["mean"] is None and row["ci95"] is None and row["diverged"] == 0.5 and row["median"] == 16.5
+    assert row["per_task"] == [1, 3, 30, None]
+
+
+def test_what_is_saved_is_what_is_loaded(tmp_path, monkeypatch):
+    content = {"name": "x", "results": [{"a": 1, "per_task": [1, None]}, {"a": 2, "per_task": []}]}
+    experiments.save(tmp_path / "x.json", content)
+    monkeypatch.setattr(experiments, "RESULTS", tmp_path)
+    assert experiments.names() == ["x"] and experiments.load("x") == content
+    with pytest.raises(ValueError, match=r"no recorded run 'y'; known: \['x'\]"):
+        experiments.load("y")
+
+
+def test_the_sinusoid_run_stops_goes_on_and_ends_the_same(tmp_path):
+    script = (
+        "import sys; from pathlib import Path; import metalearn.experiments.sinusoid_maml as m;"
+        "m.SETTINGS.update(n_steps=3, seeds=[0], train_shots=[5], test_steps=[0, 1]);"
+        "m.SETTINGS.update(n_test_tasks=100, n_validation_tasks=100);"
+        "m.main(Path(sys.argv[1]), Path(sys.argv[2]))"
+    )
+    outputs = []
+    for output in ("first.json", "second.json"):  # the second call finds everything done
+        command = [sys.executable, "-c", script, str(tmp_path / "parts"), str(tmp_path / output)]
+        subprocess.run(command, check=True, capture_output=True)
+        outputs.append((tmp_path / output).read_text().split('"results"')[1])
+    assert outputs[0] == outputs[1] and outputs[0].count('"method":"maml"') == 4

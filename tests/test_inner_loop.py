@@ -1,0 +1,251 @@
+"""The meta-gradient is exact: against plain autograd, and against finite differences, in float64."""
+
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from metalearn import Episode
+from metalearn.inner_loop import adapt
+from metalearn.learners import MAML
+from metalearn.networks import BatchStatistics
+
+N_TASKS, N_WAY = 3, 3
+INNER_LR = 0.3
+
+
+def running(layer):
+    """Give a layer statistics to use, and make it use them."""
+    mean, var = layer.buffers() if isinstance(layer, BatchStatistics) else (layer.running_mean, layer.running_var)
+    mean.normal_()
+    var.uniform_(0.5, 2.0)
+    return layer.eval()
+
+
+NORMS_1D = {
+    "none": lambda n: nn.Identity(),
+    "batch": lambda n: nn.BatchNorm1d(n, track_running_stats=False),
+    "batch running": lambda n: running(nn.BatchNorm1d(n)),
+    "layer": nn.LayerNorm,
+    "group": lambda n: nn.GroupNorm(2, n),
+    "rms": nn.RMSNorm,
+    "ours batch": lambda n: BatchStatistics(n, "batch"),
+    "ours support": lambda n: BatchStatistics(n, "support"),
+    "ours frozen": lambda n: running(BatchStatistics(n, "frozen")),
+}
+NORMS_2D = {
+    "batch": lambda n: nn.BatchNorm2d(n, track_running_stats=False),
+    "batch running": lambda n: running(nn.BatchNorm2d(n)),
+    "instance": lambda n: nn.InstanceNorm2d(n, affine=True),
+    "layer": lambda n: nn.LayerNorm([n, 6, 6]),
+    "group": lambda n: nn.GroupNorm(2, n),
+    "ours support": lambda n: BatchStatistics(n, "support"),
+}
+MODELS = {f"1-D {name}": (1, norm) for name, norm in NORMS_1D.items()}
+MODELS |= {f"2-D {name}": (2, norm) for name, norm in NORMS_2D.items()}
+
+
+@pytest.fixture(autouse=True)
+def double():
+    torch.set_default_dtype(torch.float64)
+    torch.manual_seed(0)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def build(name):
+    """Return a smooth model (tanh, average pooling), and a batch of tasks for it."""
+    dims, norm = MODELS[name]
+    if dims == 1:
+        model, shape = nn.Sequential(nn.Linear(4, 6), norm(6), nn.Tanh(), nn.Linear(6, N_WAY)), (4,)
+    else:
+        ends = nn.AvgPool2d(3), nn.Flatten(), nn.Linear(16, N_WAY)
+        model, shape = nn.Sequential(nn.Conv2d(1, 4, 3), norm(4), nn.Tanh(), *ends), (1, 8, 8)
+    for parameter in model.parameters():  # affine parameters other than one and zero, so that errors show
+        parameter.data += 0.3 * torch.randn_like(parameter)
+    x, y = torch.randn(N_TASKS, 11, *shape), torch.arange(11).repeat(N_TASKS, 1) % N_WAY
+    return model, Episode(x[:, :6], y[:, :6], x[:, 6:], y[:, 6:], n_way=N_WAY)
+
+
+def plain_loss(model, episode, n_steps, first_order):
+    """MAML's loss of one task as one would write it by hand: functional weights, autograd.grad, nothing of ours."""
+    params = dict(model.named_parameters())
+    for _ in range(n_steps):
+        loss = F.cross_entropy(functional_call(model, params, (episode.support_x,)), episode.support_y)
+        grads = torch.autograd.grad(loss, list(params.values()), create_graph=not first_order)
+        params = {name: p - INNER_LR * g for (name, p), g in zip(params.items(), grads, strict=True)}
+    if any(isinstance(m, BatchStatistics) and m.policy == "support" for m in model.modules()):
+        logits = support_logits(model, params, episode)
+    else:
+        logits = functional_call(model, params, (episode.query_x,))
+    return F.cross_entropy(logits, episode.query_y)
+
+
+def support_logits(model, params, episode):
+    """Policy "support" by another road: support and query in one pass, statistics from the first rows."""
+    x, n = torch.cat([episode.support_x, episode.query_x]), len(episode.support_x)
+    for i, layer in enumerate(model):
+        if isinstance(layer, BatchStatistics):
+            axes = [0, *range(2, x.ndim)]
+            shape = [1, -1] + [1] * (x.ndim - 2)
+            mean, var = x[:n].mean(axes, keepdim=True), x[:n].var(axes, correction=0, keepdim=True)
+            x = (x - mean) / (var + layer.eps).sqrt()
+            x = x * params[f"{i}.weight"].reshape(shape) + params[f"{i}.bias"].reshape(shape)
+        else:
+            x = functional_call(layer, {k.split(".")[1]: v for k, v in params.items() if k.startswith(f"{i}.")}, (x,))
+    return x[n:]
+
+
+def plain_gradient(model, batch, n_steps, first_order=False):
+    losses = [plain_loss(model, batch[i], n_steps, first_order) for i in range(len(batch))]
+    return flat(torch.autograd.grad(torch.stack(losses).mean(), list(model.parameters()), allow_unused=True), model)
+
+
+def our_gradient(model, batch, n_steps, how="vmap", **options):
+    learner = MAML(model, INNER_LR, n_steps, **options)
+    learner.how = how
+    learner.zero_grad()
+    learner.backward(batch)
+    return flat([p.grad for p in model.parameters()], model)
+
+
+def flat(grads, model):
+    pairs = zip(grads, model.parameters(), strict=True)
+    return torch.cat([torch.zeros(p.numel()) if g is None else g.flatten() for g, p in pairs])
+
+
+def relative(a, b):
+    return ((a - b).norm() / b.norm()).item()
+
+
+@pytest.mark.parametrize("first_order", [False, True], ids=["second order", "first order"])
+@pytest.mark.parametrize("n_steps", [1, 3, 5])
+@pytest.mark.parametrize("name", MODELS)
+def test_meta_gradient_equals_plain_autograd(name, n_steps, first_order):
+    model, batch = build(name)
+    expected = plain_gradient(model, batch, n_steps, first_order)
+    assert expected.norm() > 1e-3
+    for how in ("vmap", "loop"):
+        for recompute in (False, True):
+            ours = our_gradient(model, batch, n_steps, how, first_order=first_order, recompute=recompute)
+            assert relative(ours, expected) <= 1e-10, (how, recompute)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_meta_gradient_equals_finite_differences(name):
+    model, batch = build(name)
+    gradient = our_gradient(model, batch, 3)
+    start, step = nn.utils.parameters_to_vector(model.parameters()).detach(), 1e-5
+
+    def loss(weights):
+        nn.utils.vector_to_parameters(weights, model.parameters())
+        return torch.stack([plain_loss(model, batch[i], 3, True) for i in range(len(batch))]).mean().item()
+
+    for direction in torch.randn(4, len(start)):
+        slope = (loss(start + step * direction) - loss(start - step * direction)) / (2 * step)
+        assert abs(slope - gradient @ direction) <= 1e-6 * gradient.norm() * direction.norm()
+
+
+def test_torch_has_not_mended_vmap_over_second_derivatives_of_norms():
+    """pytorch/functorch#534. When this fails, torch is right and _ExactNorms in vectorize.py can go."""
+    model, batch = build("1-D batch")
+    expected = plain_gradient(model, batch, 1)
+    learner = MAML(model, INNER_LR)
+
+    def loss(*parts):
+        return learner.loss(Episode(*parts, n_way=N_WAY))
+
+    torch.func.vmap(loss)(batch.support_x, batch.support_y, batch.query_x, batch.query_y).mean().backward()
+    assert relative(flat([p.grad for p in model.parameters()], model), expected) > 1e-4
+
+
+def test_first_order_is_the_gradient_at_the_adapted_weights():
+    model, batch = build("1-D none")
+    task = batch[:1]
+    adapted = MAML(model, INNER_LR, 3).adapt(task.support_x[0], task.support_y[0])
+    weights = {name: value.detach().requires_grad_() for name, value in adapted.items()}
+    loss = F.cross_entropy(functional_call(model, weights, (task.query_x[0],)), task.query_y[0])
+    expected = flat(torch.autograd.grad(loss, list(weights.values())), model)
+    first = our_gradient(model, task, 3, first_order=True)
+    assert relative(first, expected) <= 1e-12
+    assert relative(our_gradient(model, task, 3), expected) > 1e-2  # and the second order is another gradient
+
+
+def square(params, x, y):
+    return (params["w"] * x - y).square().sum()
+
+
+def test_gradient_of_one_parameter_by_hand():
+    """w' = w - 2a x (w x - y); d(w' u - v)^2/dw = 2 u (w' u - v) (1 - 2 a x^2)."""
+    w, a, x, y, u, v = (torch.tensor(value) for value in (0.7, 0.1, 1.5, 2.0, 0.5, 1.0))
+    params = {"w": w.clone().requires_grad_()}
+    adapted = adapt(params, square, x, y, n_steps=1, inner_lr=a.item())
+    square(adapted, u, v).backward()
+    stepped = w - 2 * a * x * (w * x - y)
+    torch.testing.assert_close(adapted["w"].detach(), stepped)
+    torch.testing.assert_close(params["w"].grad, 2 * u * (stepped * u - v) * (1 - 2 * a * x**2))
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("how", ["number", "tensor", "per parameter", "per step"])
+def test_forms_of_the_inner_rate_agree(how, recompute):
+    x, y = torch.tensor(1.5), torch.tensor(2.0)
+    rate = torch.tensor(0.1, requires_grad=True)
+    forms = {"number": 0.1, "tensor": rate, "per parameter": {"w": rate}, "per step": [rate, {"w": rate}]}
+    params = {"w": torch.tensor(0.7, requires_grad=True)}
+    adapted = adapt(params, square, x, y, n_steps=3, inner_lr=forms[how], recompute=recompute)  # the last rate repeats
+    expected = y / x + (0.7 - y / x) * (1 - 0.2 * x**2) ** 3
+    torch.testing.assert_close(adapted["w"], expected)
+    if how != "number":
+        adapted["w"].backward()
+        slope = (0.7 - y / x) * 3 * (1 - 0.2 * x**2) ** 2 * (-2 * x**2)
+        torch.testing.assert_close(rate.grad, slope)
+
+
+def test_recompute_lets_gradients_through_to_the_inputs():
+    features = torch.tensor(1.5, requires_grad=True)
+    grads = []
+    for recompute in (False, True):
+        adapted = adapt({"w": torch.tensor(0.7)}, square, features, torch.tensor(2.0), n_steps=2, inner_lr=0.1,
+                        recompute=recompute)  # fmt: skip
+        grads.append(torch.autograd.grad(adapted["w"], features)[0])
+    torch.testing.assert_close(grads[0], grads[1])
+    assert grads[0] != 0
+
+
+def test_nothing_is_changed_in_place_and_zero_steps_change_nothing():
+    start = {"w": torch.tensor(0.7)}
+    adapted = adapt(start, square, torch.tensor(1.0), torch.tensor(2.0), n_steps=0, inner_lr=0.1)
+    assert adapted["w"] is start["w"] and adapted is not start
+    adapt(start, square, torch.tensor(1.0), torch.tensor(2.0), n_steps=2, inner_lr=0.1)
+    assert start["w"] == 0.7
+
+
+@pytest.mark.parametrize("vmapped", [False, True])
+def test_recompute_refuses_a_loss_that_closes_over_trained_tensors(vmapped):
+    scale = torch.tensor(1.0, requires_grad=True)
+
+    def run(x, y):
+        closed = lambda params, x, y: scale * square(params, x, y)  # noqa: E731
+        return adapt({"w": torch.tensor(0.7)}, closed, x, y, n_steps=1, inner_lr=0.1, recompute=True)["w"]
+
+    x = torch.ones(2)
+    with pytest.raises(ValueError, match="recompute=True needs a loss_fn that depends on trained tensors through"):
+        torch.func.vmap(run)(x, x) if vmapped else run(x[0], x[0])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_steps": -1, "inner_lr": 0.1}, "n_steps must be at least 0, got -1"),
+        ({"n_steps": 1, "inner_lr": []}, "inner_lr is an empty sequence"),
+        (
+            {"n_steps": 1, "inner_lr": {"v": torch.tensor(0.1)}},
+            r"needs a rate for each parameter, but has none for \['w'\]",
+        ),
+    ],
+)
+def test_bad_input(options, message):
+    with pytest.raises(ValueError, match=message):
+        adapt({"w": torch.tensor(0.7)}, square, torch.tensor(1.0), torch.tensor(2.0), **options)

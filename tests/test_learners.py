@@ -1,0 +1,252 @@
+"""What every learner of the package must do, and what each does by hand on small numbers."""
+
+import copy
+import io
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils._pytree import tree_leaves
+
+import metalearn.learners
+from metalearn import Episode, Pool, evaluate, fit, over_tasks, sample_episodes
+from metalearn.learners import MAML, Learner, Prototypical
+from metalearn.networks import MLP, BatchStatistics, Conv4, convert_norms
+
+N_WAY, N_FEATURES, N_SIGNAL = 3, 16, 3
+
+FACTORIES = {  # a new learner is entered here, and passes
+    "MAML": lambda: MAML(MLP([N_FEATURES, 32, N_WAY]), 0.3, 5),
+    "Prototypical": lambda: Prototypical(MLP([N_FEATURES, 32, 8])),
+}
+ITERATES = {"MAML"}  # learners with inner steps
+EQUIVARIANT = {"Prototypical"}  # learners for which a permutation of the classes permutes the predictions, exactly
+
+
+def toy(seed, n_classes=60, size=20):
+    """Return classes that differ in 3 of 16 directions; the others are noise that a learner must come to ignore."""
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.arange(n_classes * size) // size
+    x = 1.5 * torch.randn(len(y), N_FEATURES, generator=generator)
+    x[:, :N_SIGNAL] = 1.5 * torch.randn(n_classes, N_SIGNAL, generator=generator)[y] + 0.3 * x[:, :N_SIGNAL]
+    return Pool(x, y)
+
+
+def sampler(pool, n_tasks=16, n_shot=2, n_query=5):
+    return lambda generator: sample_episodes(pool, n_tasks, N_WAY, n_shot, n_query, generator)
+
+
+def episodes(seed=0):
+    return sampler(toy(0))(torch.Generator().manual_seed(seed))
+
+
+def predictions(learner, task):
+    return learner.predict(learner.adapt(task.support_x, task.support_y, n_way=task.n_way), task.query_x)
+
+
+@pytest.fixture(params=FACTORIES)
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def learner(name):
+    torch.manual_seed(0)
+    return FACTORIES[name]()
+
+
+def test_every_learner_of_the_package_is_here():
+    assert set(FACTORIES) == set(metalearn.learners.__all__) - {"Learner"}
+    assert all(issubclass(getattr(metalearn.learners, n), Learner) for n in FACTORIES)
+
+
+def test_adapt_and_predict_are_pure(learner):
+    task = episodes()[0]
+    attributes = {k: copy.copy(vars(m)) for k, m in learner.named_modules()}
+    state, inputs = copy.deepcopy(learner.state_dict()), copy.deepcopy((task.support_x, task.support_y, task.query_x))
+    first = predictions(learner, task)
+    assert {k: vars(m) for k, m in learner.named_modules()} == attributes
+    assert all(torch.equal(learner.state_dict()[k], v) for k, v in state.items())
+    assert all(torch.equal(a, b) for a, b in zip(inputs, (task.support_x, task.support_y, task.query_x), strict=True))
+    assert torch.equal(predictions(learner, task), first)
+    assert all(isinstance(leaf, torch.Tensor) for leaf in tree_leaves(learner.adapt(task.support_x, task.support_y)))
+
+
+def test_save_and_load(learner, name):
+    file = io.BytesIO()
+    torch.save(learner.state_dict(), file)
+    file.seek(0)
+    other = FACTORIES[name]()
+    other.load_state_dict(torch.load(file, weights_only=True))
+    assert torch.equal(predictions(other, episodes()[0]), predictions(learner, episodes()[0]))
+
+
+@pytest.mark.parametrize("device", ["meta", "cuda"])
+def test_follows_its_inputs_to_a_device(learner, device):
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no GPU here")
+    assert predictions(learner.to(device), episodes()[0].to(device)).device.type == device
+
+
+def test_order_of_the_support_does_not_matter(learner):
+    task, order = episodes()[0], torch.tensor([5, 2, 0, 4, 1, 3])
+    shuffled = Episode(task.support_x[order], task.support_y[order], task.query_x, task.query_y, N_WAY)
+    torch.testing.assert_close(predictions(learner, shuffled), predictions(learner, task), rtol=1e-4, atol=1e-5)
+
+
+def test_a_permutation_of_the_classes_permutes_the_predictions(learner, name):
+    if name not in EQUIVARIANT:
+        pytest.skip("its outputs have initial weights of their own")
+    task, permutation = episodes()[0], torch.tensor([2, 0, 1])
+    renamed = Episode(task.support_x, permutation[task.support_y], task.query_x, task.query_y, N_WAY)
+    torch.testing.assert_close(predictions(learner, renamed)[:, permutation], predictions(learner, task))
+
+
+def test_a_single_query_is_predicted_as_among_others(learner):
+    task = episodes()[0]
+    alone = Episode(task.support_x, task.support_y, task.query_x[:1], task.query_y[:1], N_WAY)
+    torch.testing.assert_close(predictions(learner, alone), predictions(learner, task)[:1])
+
+
+def test_chance_on_random_labels(learner):
+    torch.manual_seed(1)
+    noise = Pool(torch.randn(600, N_FEATURES), torch.arange(600) // 20)
+    fit(learner, sampler(noise, 8), 20, progress=False)
+    score = evaluate(learner, sampler(Pool(torch.randn(600, N_FEATURES), noise.y), 100), 600)
+    assert abs(score.mean - 1 / N_WAY) < 2 * score.ci95
+
+
+def test_learns_a_toy_in_seconds(learner):
+    test = sampler(toy(1), 100, n_shot=5)
+    before = evaluate(learner, test)
+    history = fit(learner, sampler(toy(0, 200), n_shot=5), 250, outer_lr=0.01, progress=False)
+    after = evaluate(learner, test)
+    assert after.mean > before.mean + 0.15 and after.mean > 0.85
+    assert sum(history.losses[-20:]) < sum(history.losses[:20])
+
+
+def test_loop_and_vmap_agree(learner):
+    batch = episodes().map(lambda t: t.double() if t.is_floating_point() else t)
+    learner = learner.double()
+    loop, vmap = over_tasks(learner.loss, batch, "loop"), over_tasks(learner.loss, batch, "vmap")
+    torch.testing.assert_close(vmap, loop, rtol=1e-10, atol=1e-12)
+
+
+def test_number_of_inner_steps(learner, name):
+    task = episodes()[0]
+    if name in ITERATES:
+        none = learner.adapt(task.support_x, task.support_y, n_way=N_WAY, n_steps=0)
+        assert not torch.equal(learner.predict(none, task.query_x), predictions(learner, task))
+    else:
+        with pytest.raises(ValueError, match="takes no inner steps, got n_steps=3"):
+            learner.adapt(task.support_x, task.support_y, n_way=N_WAY, n_steps=3)
+
+
+def test_prototypes_by_hand():
+    learner = Prototypical(nn.Identity())
+    adapted = learner.adapt(torch.tensor([[1.0, 0], [0, 4], [3, 0], [5, 0]]), torch.tensor([0, 1, 0, 0]), n_way=2)
+    assert adapted["prototypes"].tolist() == [[3, 0], [0, 4]]  # unequal shots are averaged class by class
+    assert learner.predict(adapted, torch.tensor([[0.0, 0]])).tolist() == [[-9, -16]]
+
+
+def test_prototypical_needs_vectors():
+    with pytest.raises(
+        ValueError, match=r"the encoder must return vectors \[n, n_features\], got \[2, 4, 3\]: flatten"
+    ):
+        Prototypical(nn.Identity()).adapt(torch.zeros(2, 4, 3), torch.tensor([0, 1]))
+
+
+def test_maml_with_zero_inner_steps_is_joint_training():
+    torch.manual_seed(0)
+    learner, batch = MAML(MLP([1, 8, 1]), 0.1, 0, loss_fn=F.mse_loss), regression()
+    learner.backward(batch)
+    pooled = F.mse_loss(learner.model(batch.query_x.flatten(0, 1)), batch.query_y.flatten(0, 1))
+    expected = torch.autograd.grad(pooled, list(learner.parameters()))
+    torch.testing.assert_close([p.grad for p in learner.parameters()], list(expected))
+    with pytest.raises(ValueError, match="n_inner_steps must be at least 0, got -1"):
+        MAML(MLP([1, 8, 1]), 0.1, -1)
+
+
+def regression():
+    x = torch.linspace(-1, 1, 24).reshape(2, 12, 1)
+    return Episode(x[:, :5], x[:, :5] ** 2, x[:, 5:], x[:, 5:] ** 2)
+
+
+@pytest.mark.parametrize("policy", ["batch", "support", "frozen", "group", "none"])
+@pytest.mark.parametrize("method", ["MAML", "Prototypical"])
+def test_which_norms_let_one_query_change_anothers_prediction(policy, method):
+    torch.manual_seed(0)
+    net = Conv4(2 if method == "MAML" else None, channels=4, norm=policy)
+    learner = (MAML(net, 0.1) if method == "MAML" else Prototypical(net)).eval()
+    x, y = torch.rand(4, 1, 28, 28), torch.tensor([0, 1, 0, 1])
+    adapted = learner.adapt(x, y, n_way=2)
+    query, neighbour = torch.rand(1, 1, 28, 28), 5 * torch.rand(1, 1, 28, 28)
+    alone, beside = learner.predict(adapted, query), learner.predict(adapted, torch.cat([query, neighbour]))[:1]
+    assert torch.allclose(alone, beside, rtol=1e-4, atol=1e-5) is not (policy == "batch")
+
+
+def test_frozen_statistics_stay_out_of_mamls_inner_loop_and_are_estimated_by_fit():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(N_FEATURES, 8), BatchStatistics(8, "frozen"), nn.ReLU(), nn.Linear(8, N_WAY))
+    learner = MAML(model, 0.1).train()
+    task = episodes()[0]
+    alone = learner.predict(learner.adapt(task.support_x, task.support_y), task.query_x[:1])
+    torch.testing.assert_close(alone, predictions(learner, task)[:1])
+    fit(learner, sampler(toy(0), 4), 3, progress=False)
+    assert (model[1].var != 1).all()
+
+
+BAD_BATCHES = {
+    "label too high": (
+        lambda b: b.support_y.add_(1),
+        r"support_y must hold integer labels 0…2 \(n_way=3\), got torch.int64 from 1 to 3",
+    ),
+    "label negative": (lambda b: b.query_y.sub_(1), "query_y must hold integer labels 0…2"),
+    "NaN": (lambda b: b.support_x[1, 0].fill_(float("nan")), r"support_x holds NaN or infinite values, in tasks \[1\]"),
+    "infinite": (lambda b: b.query_x[0, 0].fill_(float("inf")), "query_x holds NaN or infinite values"),
+    "no example": (lambda b: b.support_y.masked_fill_(b.support_y == 1, 0), "no support example of class 1"),
+}
+
+
+@pytest.mark.parametrize("fault", BAD_BATCHES)
+def test_bad_values_are_refused_by_fit_and_evaluate(learner, fault):
+    spoil, message = BAD_BATCHES[fault]
+    batch = episodes()
+    spoil(batch)
+    with pytest.raises(ValueError, match=message):
+        evaluate(learner, lambda generator: batch, 16)
+    with pytest.raises(ValueError, match=message):
+        fit(learner, lambda generator: batch, 1, progress=False)
+
+
+def test_a_model_with_the_wrong_number_of_outputs():
+    learner = MAML(MLP([N_FEATURES, 5]), 0.1)
+    with pytest.raises(ValueError, match=r"the task needs predictions of shape \[15, 3\], the model gives \[15, 5\]"):
+        evaluate(learner, sampler(toy(0)), 16)
+    wide = MAML(MLP([1, 8, 2]), 0.1, loss_fn=lambda p, y: (p - y).square().mean())  # broadcasts without a word
+    with pytest.raises(ValueError, match=r"the task needs predictions of shape \[7, 1\], the model gives \[7, 2\]"):
+        fit(wide, lambda generator: regression(), 1, progress=False)
+
+
+class Counts(nn.Linear):
+    """A model that keeps something of each call."""
+
+    def forward(self, x):
+        self.last_input = x
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("kind", ["running statistics", "attribute"])
+def test_a_model_whose_forward_changes_itself(kind):
+    if kind == "attribute":
+        model = Counts(N_FEATURES, N_WAY)
+    else:
+        model = nn.Sequential(nn.BatchNorm1d(N_FEATURES), nn.Linear(N_FEATURES, N_WAY))
+    before = copy.deepcopy(model.state_dict())
+    for learner in (MAML(model, 0.1, 0), Prototypical(model)):
+        with pytest.raises(ValueError, match="the model's forward pass changes the model itself"):
+            fit(learner, sampler(toy(0)), 1, progress=False)
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())  # and it is put back
+    if kind == "running statistics":
+        fit(MAML(convert_norms(model, "batch"), 0.1), sampler(toy(0)), 1, progress=False)

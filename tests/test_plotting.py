@@ -1,0 +1,48 @@
+"""Figures show the numbers they are given."""
+
+import pytest
+import torch
+
+from metalearn import Score
+
+pyplot = pytest.importorskip("matplotlib.pyplot")
+from metalearn import plotting  # noqa: E402
+
+
+@pytest.fixture
+def axes():
+    plotting.use_style()
+    figure, axes = pyplot.subplots()
+    yield axes
+    figure.canvas.draw()
+    pyplot.close(figure)
+
+
+def test_images_keep_their_places(axes):
+    images = torch.arange(6.0).reshape(6, 1, 1, 1).expand(6, 1, 2, 2) / 10
+    plotting.show_images(axes, images, 3, labels="abc")
+    sheet = torch.as_tensor(axes.get_images()[0].get_array().filled())
+    torch.testing.assert_close(sheet[::2, ::2], torch.tensor([[0.0, 0.1, 0.2], [0.3, 0.4, 0.5]]))
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["a", "b", "c"]
+    with pytest.raises(ValueError, match="6 images do not fill rows of 4"):
+        plotting.show_images(axes, images, 4)
+
+
+def test_scores_by_steps_have_mean_band_and_colour(axes):
+    scores = {n: Score.of(torch.tensor([n, n + 2.0, n + 7.0])) for n in (0, 1, 5)}
+    plotting.plot_by_steps(axes, scores, "MAML")
+    (line,) = axes.lines
+    assert line.get_xdata().tolist() == [0, 1, 5] and line.get_color() == plotting.COLOURS["MAML"]
+    assert line.get_ydata().tolist() == pytest.approx([3, 4, 8]) and len(axes.collections) == 1
+    plotting.plot_by_steps(axes, scores, "joint training", median=True)
+    assert axes.lines[1].get_ydata().tolist() == pytest.approx([2, 3, 7]) and len(axes.collections) == 1
+
+
+def test_losses_are_running_means(axes):
+    plotting.plot_losses(axes, [1.0, 3.0, 5.0], "MAML", window=2)
+    assert axes.lines[0].get_ydata().tolist() == [2, 4] and list(axes.lines[0].get_xdata()) == [2, 3]
+
+
+def test_the_diagram_draws(axes):
+    plotting.draw_adaptation(axes)
+    assert len(axes.texts) > 5
