@@ -9,10 +9,10 @@ from typing import overload
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from metalearn.episodes import Episode
 from metalearn.learners._base import Learner, check_values
+from metalearn.runtime import progress_bar
 from metalearn.vectorize import over_tasks
 
 Metric = Callable[[Tensor, Tensor], Tensor]
@@ -156,7 +156,7 @@ def evaluate(
     results: list[Tensor] = []  # each [n_tasks of a batch, number of entries in steps]
     learner.eval()
     try:
-        with torch.no_grad(), tqdm(total=n_tasks, unit="task", disable=None if progress else True) as bar:
+        with torch.no_grad(), progress_bar(n_tasks, "task", progress) as bar:
             while (done := sum(len(part) for part in results)) < n_tasks:
                 batch = sample(generator).to(_device(learner))
                 if done:

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from metalearn.episodes import Episode
 from metalearn.evaluation import Score
 
 if TYPE_CHECKING:
@@ -50,6 +52,27 @@ def use_style() -> None:
     matplotlib.rcParams.update(_STYLE)
 
 
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> Any:
+    """Return a table that a notebook shows, the first column to the left, the others centred.
+
+    Args:
+        header: Column names.
+        rows: One sequence of cells per row; a cell is shown as ``str`` gives it.
+
+    Example:
+        >>> print(table(["method", "error"], [["MAML", 0.5]]).data)
+        | method | error |
+        |:--|:-:|
+        | MAML | 0.5 |
+    """
+    from IPython.display import Markdown
+
+    lines = [header, [":--", *[":-:"] * (len(header) - 1)], *rows]
+    text = "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+    text = text.replace("| :--", "|:--").replace(" | :-:", "|:-:").replace(":-: |", ":-:|")
+    return Markdown(text)  # type: ignore[no-untyped-call]
+
+
 def show_images(axes: Axes, images: Tensor, n_columns: int, labels: Sequence[Any] | None = None) -> None:
     """Draw images as one sheet, row by row, with a label under each column's foot where labels are given.
 
@@ -75,6 +98,30 @@ def show_images(axes: Axes, images: Tensor, n_columns: int, labels: Sequence[Any
     axes.tick_params(length=0)
     for side in axes.spines.values():
         side.set_visible(False)
+
+
+def show_episode(axes: Axes, episode: Episode) -> None:
+    """Draw one task of images: the support in the first rows, the query below, one column for each class.
+
+    Args:
+        axes: Where to draw.
+        episode: One task, ``[n, 1, height, width]`` images in [0, 1], equally many of each class.
+    """
+    n_way = episode.n_way or 1
+    rows = []
+    for x, y in ((episode.support_x, episode.support_y), (episode.query_x, episode.query_y)):
+        by_class = x[y.argsort()].unflatten(0, (n_way, -1))  # [n_way, n_shot or n_query, 1, height, width]
+        rows.append(by_class.transpose(0, 1).flatten(0, 1))
+    show_images(axes, torch.cat(rows), n_way, labels=[f"class {n}" for n in range(n_way)])
+    axes.axhline(len(rows[0]) // n_way * rows[0].shape[-2] - 0.5, color=COLOURS["from scratch"])
+
+
+def plot_regression(axes: Axes, episode: Episode) -> None:
+    """Draw one regression task with one input: the query as a line, the support as points."""
+    order = episode.query_x[:, 0].argsort()
+    axes.plot(episode.query_x[order, 0], episode.query_y[order, 0], color=COLOURS["truth"], alpha=0.45, label="truth")
+    axes.plot(episode.support_x[:, 0], episode.support_y[:, 0], "o", color=COLOURS["truth"], label="support")
+    axes.set_xlabel("x")
 
 
 def plot_by_steps(axes: Axes, scores: Mapping[int, Score], label: str, *, median: bool = False) -> None:
@@ -105,19 +152,19 @@ def plot_losses(axes: Axes, losses: Sequence[float], label: str, *, window: int 
 
 def draw_adaptation(axes: Axes) -> None:
     """Draw the idea of MAML: one start, from which a gradient step leads towards each task's own weights."""
-    start, ends = (0.0, 0.0), [(2.1, 1.1), (1.3, -1.5), (-1.9, 0.9)]
-    axes.annotate(
-        "", xy=start, xytext=(-2.6, -1.5), arrowprops={"arrowstyle": "->", "lw": 2.5, "color": COLOURS["MAML"]}
-    )
-    axes.text(-2.5, -1.05, "outer loop:\nmeta-training", color=COLOURS["MAML"])
+    ends = [(2.3, 1.0), (1.7, -1.3), (-1.7, 1.1)]
+    arrow = {"arrowstyle": "->", "lw": 2.5, "color": COLOURS["MAML"]}
+    axes.annotate("", xy=(0, 0), xytext=(-3.2, -1.3), arrowprops=arrow)
+    axes.text(-3.2, -0.62, "outer loop:\nmeta-training", color=COLOURS["MAML"])
     for i, (x, y) in enumerate(ends, start=1):
-        step = (0.6 * x, 0.6 * y)
-        axes.annotate("", xy=step, xytext=start, arrowprops={"arrowstyle": "->", "lw": 1.5, "linestyle": "--"})
+        axes.annotate(
+            "", xy=(0.65 * x, 0.65 * y), xytext=(0, 0), arrowprops={"arrowstyle": "->", "lw": 1.5, "ls": "--"}
+        )
         axes.plot(x, y, marker="*", markersize=13, color=COLOURS["joint training"])
         axes.text(x + 0.15, y - 0.05, f"task {i}'s best weights")
-        axes.text(step[0] + 0.1, step[1] - 0.28 * (1 if y > 0 else -1), rf"$\theta'_{{({i})}}$")
-    axes.plot(*start, marker="o", markersize=9, color=COLOURS["MAML"])
-    axes.text(0.15, 0.12, r"$\theta$")
-    axes.text(-0.35, -0.75, "inner loop:\none gradient step", ha="right", fontsize=9)
-    axes.set(xlim=(-3, 4.2), ylim=(-2.0, 1.6))
+        axes.text(0.68 * x, 0.68 * y - 0.28, rf"$\theta'_{i}$")
+    axes.plot(0, 0, marker="o", markersize=9, color=COLOURS["MAML"])
+    axes.text(-0.1, 0.18, r"$\theta$")
+    axes.text(-0.2, -0.95, "inner loop:\none gradient step", fontsize=9)
+    axes.set(xlim=(-3.5, 4.6), ylim=(-1.6, 1.5))
     axes.set_axis_off()

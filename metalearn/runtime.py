@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import random
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 T = TypeVar("T")
 
@@ -63,6 +64,19 @@ def pick_device(name: str | None = None) -> torch.device:
     if not there.get(kind, False):
         raise ValueError(f"device {name!r} is not available here; available: {[k for k, ok in there.items() if ok]}")
     return torch.device(name)
+
+
+def progress_bar(total: int, unit: str, show: bool, done: int = 0) -> Any:
+    """Return a progress bar on the error stream; the environment variable TQDM_DISABLE=1 hides all of them.
+
+    Args:
+        total: Number of things to do.
+        unit: What is counted.
+        show: Whether to show it.
+        done: Number of things done before.
+    """
+    hidden = {} if show else {"disable": True}  # an explicit disable=False would overrule the environment
+    return tqdm(total=total, unit=unit, initial=done, **hidden)
 
 
 def budget(*, full: T, quick: T) -> T:

@@ -16,11 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
-from tqdm import tqdm
 
 from metalearn.episodes import Episode
 from metalearn.evaluation import Sample, Score
 from metalearn.learners._base import Learner, check_values
+from metalearn.runtime import progress_bar
 
 FORMAT = 1  # of checkpoints; raise it when their content changes
 
@@ -121,7 +121,7 @@ def fit(
     learner.train()
     history, start = run.history, time.perf_counter() - run.history.seconds
     history.interrupted = False
-    with _interrupts() as interrupted, tqdm(total=n_steps, initial=history.n_steps, disable=not progress) as bar:
+    with _interrupts() as interrupted, progress_bar(n_steps, "step", progress, done=history.n_steps) as bar:
         while history.n_steps < n_steps and not history.interrupted:
             bar.set_postfix(loss=f"{run.step():.3g}", refresh=False)
             bar.update()

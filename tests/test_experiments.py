@@ -66,6 +66,13 @@ def test_what_is_saved_is_what_is_loaded(tmp_path, monkeypatch):
         experiments.load("y")
 
 
+def test_rows_are_found_by_their_fields():
+    run = {"results": [{"a": 1, "b": 2, "per_task": []}, {"a": 1, "b": 3, "per_task": []}]}
+    assert experiments.rows(run, a=1) == run["results"] and experiments.rows(run, b=3) == run["results"][1:]
+    with pytest.raises(ValueError, match=r"no result with {'a': 5}; a result looks like {'a': 1, 'b': 2}"):
+        experiments.rows(run, a=5)
+
+
 def test_the_sinusoid_run_stops_goes_on_and_ends_the_same(tmp_path):
     script = (
         "import sys; from pathlib import Path; import metalearn.experiments.sinusoid_maml as m;"

@@ -1,6 +1,9 @@
 """Seeds, devices and budgets."""
 
+import os
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -32,3 +35,11 @@ def test_budget(monkeypatch):
     monkeypatch.setenv("METALEARN_BUDGET", "fast")
     with pytest.raises(ValueError, match=r"METALEARN_BUDGET must be one of \['full', 'quick'\], got 'fast'"):
         budget(full=3, quick=1)
+
+
+@pytest.mark.parametrize(("show", "environment", "visible"), [(True, "", True), (False, "", False), (True, "1", False)])
+def test_progress_bars_can_be_hidden_by_argument_and_by_environment(show, environment, visible):
+    code = f"from metalearn.runtime import progress_bar\nwith progress_bar(3, 'step', {show}) as bar: bar.update()"
+    variables = {**os.environ, "TQDM_DISABLE": environment}  # read when tqdm is imported
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=variables)
+    assert bool(result.stderr) == visible and not result.stdout

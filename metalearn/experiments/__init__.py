@@ -42,6 +42,23 @@ def load(name: str) -> dict[str, Any]:
     return content
 
 
+def rows(run: dict[str, Any], **wanted: Any) -> list[dict[str, Any]]:
+    """Return the results of a recorded run whose fields have the wanted values, in the order of the run.
+
+    Raises:
+        ValueError: If there are none; the message shows the fields of a result.
+
+    Example:
+        >>> [row["seed"] for row in rows(load("sinusoid_maml"), method="maml", train_shot=10, n_shot=5, n_steps=1)]
+        [0, 1, 2]
+    """
+    found = [row for row in run["results"] if wanted.items() <= row.items()]
+    if not found:
+        example = {key: value for key, value in run["results"][0].items() if key not in ("per_task", "curvature")}
+        raise ValueError(f"no result with {wanted}; a result looks like {example}")
+    return found
+
+
 def save(path: Path, content: dict[str, Any]) -> None:
     """Write a recorded run atomically, one line for each result, so that a change is readable."""
     results = content["results"]

@@ -1,0 +1,61 @@
+# Everything runs in .venv, which the first command creates.  `make` alone lists the commands.
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+PORT ?= 8000
+CHAPTER ?=
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+BUILT := _build/.complete
+
+.DEFAULT_GOAL := help
+.PHONY: help book test check lab serve outputs clean
+
+help:  ## List the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+book: $(INSTALLED)  ## Build the book into _build/html
+	@[ -e $(BUILT) ] || rm -rf _build/.doctrees  # Sphinx reports a fault only when it reads the page: after a failure, read all
+	@rm -f $(BUILT)
+	@$(BIN)/jupyter-book build . --toc book/_toc.yml -W -n --keep-going -q >/dev/null
+	@touch $(BUILT)
+	@echo "The book is built. Open file://$(CURDIR)/_build/html/index.html"
+
+test: book  ## Run the unit tests, every chapter and the checks of the built book
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --durations 5 -r fEs \
+	  --nbval --nbval-cell-timeout 120 --doctest-modules metalearn tests chapters
+
+check: $(INSTALLED)  ## Lint, check the format and the types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+lab: .venv/.lab  ## Open the chapters in JupyterLab
+	@PATH="$(CURDIR)/$(BIN):$$PATH" jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root)
+
+serve: book  ## Serve the built book on this machine (PORT=8000)
+	@echo "Serving the book at http://127.0.0.1:$(PORT)/ (Ctrl-C stops)"
+	@$(BIN)/python -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
+
+outputs: $(INSTALLED)  ## Execute a chapter in place as the tests do (CHAPTER=05)
+	@$(BIN)/python tools/outputs.py --chapter "$(CHAPTER)"
+
+clean:  ## Remove the built book and caches (the environment stays; remove .venv to start over)
+	@rm -rf _build .pytest_cache .mypy_cache .ruff_cache
+
+# The stamp comes last. An install that was cut short leaves .interrupted behind, and the next one starts over.
+$(INSTALLED): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "metalearn needs Python 3.11 or newer, but $(PYTHON) is: $$($(PYTHON) --version 2>&1 | tail -n 1)" >&2; \
+	  echo "Name another one:  make $(or $(MAKECMDGOALS),book) PYTHON=python3.11" >&2; exit 1; }
+	@[ ! -e .venv/.interrupted ] || rm -rf .venv
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	@touch .venv/.interrupted
+	@echo "Installing PyTorch, then the rest: one to three minutes, about 2 GB on disk."
+	@$(BIN)/python -m pip install -q $(TORCH) && $(BIN)/python -m pip install -q -e '.[book,test]' || { \
+	  rm -f .venv/.interrupted; echo "The installation failed; the lines above say why." >&2; exit 1; }
+	@rm -f .venv/.interrupted
+	@touch $@
+
+.venv/.lab: $(INSTALLED)
+	@$(BIN)/python -m pip install -q -e '.[lab]'
+	@touch $@

@@ -1,0 +1,250 @@
+"""Every chapter keeps the book's rules; nbval, beside this file, runs the cells and compares their outputs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import nbformat
+import pytest
+import yaml
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from tools.outputs import METADATA, clean, cleaned_text, execute, find_chapter, main
+
+ROOT = Path(__file__).resolve().parents[1]
+CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
+
+
+def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def tags(cell: NotebookNode) -> list[str]:
+    return list(cell.metadata.get("tags", []))
+
+
+def code_lines(source: str) -> int:
+    """Count lines that are neither blank nor a comment."""
+    return sum(bool(line.strip()) and not line.strip().startswith("#") for line in source.splitlines())
+
+
+def words(source: str) -> int:
+    """Count words of prose: formulas and code blocks are none."""
+    prose = re.sub(r"```(?:python|shell).*?```|\$\$.*?\$\$|\$[^$]*\$|`[^`]*`", " ", source, flags=re.DOTALL)
+    return len(re.findall(r"[A-Za-zÀ-ÿ][\w'’-]*", prose))
+
+
+# Rules: each takes a notebook and returns what is wrong with it, in words.
+
+
+def wrong_metadata(notebook: NotebookNode) -> list[str]:
+    return [] if notebook == clean(notebook) else ["metadata to clean: run tools/outputs.py --clean on it"]
+
+
+def wrong_order(notebook: NotebookNode) -> list[str]:
+    counts = [cell.execution_count for cell in code_cells(notebook)]
+    return [] if counts == list(range(1, len(counts) + 1)) else [f"cells were not run once each, in order: {counts}"]
+
+
+def wrong_errors(notebook: NotebookNode) -> list[str]:
+    return [
+        f"code cell {number} stores an error: {output.ename}"
+        for number, cell in enumerate(code_cells(notebook), 1)
+        for output in cell.outputs
+        if output.output_type == "error" and "raises-exception" not in tags(cell)
+    ]
+
+
+def wrong_size(notebook: NotebookNode) -> list[str]:
+    lengths = [code_lines(cell.source) for cell in code_cells(notebook)]
+    n_words = sum(words(cell.source) for cell in notebook.cells if cell.cell_type == "markdown")
+    problems = []
+    if not 30 <= len(notebook.cells) <= 55:
+        problems.append(f"{len(notebook.cells)} cells, expected 30 to 55")
+    if median(lengths) > 8:
+        problems.append(f"a median of {median(lengths)} code lines a cell, expected at most 8")
+    problems += [f"code cell {k} has {n} lines, expected at most 25" for k, n in enumerate(lengths, 1) if n > 25]
+    if n_words < 7 * sum(lengths):
+        problems.append(f"{n_words} words of prose for {sum(lengths)} lines of code, expected at least 7 a line")
+    return problems
+
+
+def wrong_ignored(notebook: NotebookNode) -> list[str]:
+    ignored = sum("nbval-ignore-output" in tags(cell) for cell in code_cells(notebook))
+    skipped = sum("nbval-skip" in tags(cell) for cell in code_cells(notebook))
+    problems = [f"{skipped} cells are never tested (nbval-skip)"] if skipped else []
+    if 3 * ignored > len(code_cells(notebook)):
+        problems.append(f"{ignored} of {len(code_cells(notebook))} outputs are not compared, expected at most a third")
+    return problems
+
+
+def wrong_alt_texts(notebook: NotebookNode) -> list[str]:
+    return [
+        f"code cell {number} shows an image without alt text (cell metadata mystnb.image.alt)"
+        for number, cell in enumerate(code_cells(notebook), 1)
+        if any(kind.startswith("image/") for output in cell.outputs for kind in output.get("data", {}))
+        and len(str(cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")).split()) < 3
+    ]
+
+
+def wrong_set_up(notebook: NotebookNode) -> list[str]:
+    return [] if "hide-input" in tags(code_cells(notebook)[0]) else ["the first code cell lacks the tag hide-input"]
+
+
+def wrong_title(path: Path, notebook: NotebookNode) -> list[str]:
+    if not re.fullmatch(r"\d\d_[a-z0-9_]+\.ipynb", path.name):
+        return [f"the file name {path.name} is not of the form 05_name.ipynb"]
+    start = f"# {int(path.name[:2])} · "
+    return [] if notebook.cells[0].source.startswith(start) else [f"the first cell does not start with {start!r}"]
+
+
+def wrong_list(chapters: list[str], toc: dict[str, list[dict[str, list[dict[str, str]]]]]) -> list[str]:
+    listed = [entry["file"] for part in toc["parts"] for entry in part["chapters"]]
+    listed = [file for file in listed if file.startswith("chapters/")]
+    problems = [f"{name} is not listed in book/_toc.yml" for name in chapters if name not in listed]
+    problems += [f"book/_toc.yml lists {name}, which does not exist" for name in listed if name not in chapters]
+    return problems + ([] if listed == sorted(listed) else ["book/_toc.yml lists the chapters out of order"])
+
+
+RULES: list[Callable[[NotebookNode], list[str]]] = [
+    wrong_metadata,
+    wrong_order,
+    wrong_errors,
+    wrong_size,
+    wrong_ignored,
+    wrong_alt_texts,
+    wrong_set_up,
+]
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_chapter_keeps_the_rules(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    assert [problem for rule in RULES for problem in rule(notebook)] + wrong_title(path, notebook) == []
+    assert path.read_text(encoding="utf-8") == cleaned_text(path), "run tools/outputs.py --clean on it"
+
+
+def test_every_chapter_is_listed_and_every_listed_chapter_exists() -> None:
+    assert CHAPTERS
+    toc = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text(encoding="utf-8"))
+    assert wrong_list([f"chapters/{path.stem}" for path in CHAPTERS], toc) == []
+    intro = (ROOT / "book" / "intro.md").read_text(encoding="utf-8")
+    assert [path.name for path in CHAPTERS if f"(../chapters/{path.name})" not in intro] == []
+
+
+# Each rule can fail.
+
+
+def good_notebook() -> NotebookNode:
+    code = [
+        new_code_cell("x = 1\n# a comment\n\nprint(x)", metadata={"tags": []}, execution_count=number)
+        for number in range(1, 16)
+    ]
+    code[0].metadata.tags = ["hide-input"]
+    prose = "Fourteen words stand before two lines of code, so that a reader can follow us. " * 2
+    notebook = new_notebook(cells=[cell for one in code for cell in (new_markdown_cell(prose), one)])
+    notebook.cells[0].source = "# 5 · A title\n\n" + notebook.cells[0].source
+    notebook.metadata = nbformat.from_dict(METADATA)
+    return notebook
+
+
+IMAGE = new_output("display_data", data={"image/png": "", "text/plain": "<Figure size 600x400 with 1 Axes>"})
+ERROR = new_output("error", ename="ValueError", evalue="no", traceback=[])
+EDITS: dict[str, tuple[Callable[[NotebookNode], list[str]], Callable[[list[NotebookNode]], object], str]] = {
+    "times": (wrong_metadata, lambda code: code[3].metadata.update(execution={"a": "2026"}), "metadata to clean"),
+    "order": (wrong_order, lambda code: code[3].update(execution_count=9), "in order"),
+    "not run": (wrong_order, lambda code: code[3].update(execution_count=None), "in order"),
+    "error": (wrong_errors, lambda code: code[3].outputs.append(ERROR), "code cell 4 stores an error: ValueError"),
+    "long": (wrong_size, lambda code: code[3].update(source="x = 1\n" * 26), "code cell 4 has 26 lines"),
+    "median": (wrong_size, lambda code: [cell.update(source="x = 1\n" * 9) for cell in code], "a median of 9"),
+    "prose": (wrong_size, lambda code: [cell.update(source="x = 1\n" * 5) for cell in code], "words of prose"),
+    "ignored": (wrong_ignored, lambda code: [c.metadata.tags.append("nbval-ignore-output") for c in code[:6]], "6 of"),
+    "skipped": (wrong_ignored, lambda code: code[3].metadata.tags.append("nbval-skip"), "never tested"),
+    "alt": (wrong_alt_texts, lambda code: code[3].outputs.append(IMAGE), "code cell 4 shows an image without alt"),
+    "set-up": (wrong_set_up, lambda code: code[0].metadata.update(tags=[]), "lacks the tag hide-input"),
+}
+
+
+def test_a_good_notebook_has_no_problems() -> None:
+    notebook = good_notebook()
+    assert [problem for rule in RULES for problem in rule(notebook)] == []
+    assert wrong_title(Path("05_maml.ipynb"), notebook) == []
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_each_rule_can_fail(name: str) -> None:
+    rule, edit, message = EDITS[name]
+    notebook = good_notebook()
+    edit(code_cells(notebook))
+    assert any(message in problem for problem in rule(notebook))
+
+
+def test_rules_on_files_can_fail() -> None:
+    notebook = good_notebook()
+    assert wrong_title(Path("maml.ipynb"), notebook) and wrong_title(Path("06_maml.ipynb"), notebook)
+    del notebook.cells[:10]
+    assert wrong_size(notebook) == ["20 cells, expected 30 to 55"]
+    toc = {"parts": [{"chapters": [{"file": "book/setup"}, {"file": "chapters/06_b"}, {"file": "chapters/05_a"}]}]}
+    assert wrong_list(["chapters/05_a", "chapters/07_c"], toc) == [
+        "chapters/07_c is not listed in book/_toc.yml",
+        "book/_toc.yml lists chapters/06_b, which does not exist",
+        "book/_toc.yml lists the chapters out of order",
+    ]
+
+
+# The tool that stores outputs.
+
+
+def write(path: Path, *sources: str) -> Path:
+    nbformat.write(new_notebook(cells=[new_code_cell(source) for source in sources]), path)
+    return path
+
+
+def test_execute_stores_outputs_and_clean_metadata(tmp_path: Path) -> None:
+    path = write(tmp_path / "05_a.ipynb", "import os\nprint('one')\nprint(os.environ['TQDM_DISABLE'])", "1 + 1")
+    execute(path)
+    notebook = nbformat.read(path, as_version=4)
+    assert [cell.outputs[0].get("text") for cell in notebook.cells] == ["one\n1\n", None]
+    assert notebook.cells[1].outputs[0].data == {"text/plain": "2"}
+    assert wrong_metadata(notebook) == wrong_order(notebook) == []
+    assert path.read_text(encoding="utf-8") == cleaned_text(path)
+
+
+def test_execute_leaves_the_file_where_a_cell_fails(tmp_path: Path) -> None:
+    path = write(tmp_path / "05_a.ipynb", "x = 1", "x / 0")
+    before = path.read_bytes()
+    with pytest.raises(RuntimeError, match=r"(?s)cell 2 of 05_a.ipynb failed; the file is as it was.*x / 0.*ZeroDiv"):
+        execute(path)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+def test_execute_stops_a_cell_that_takes_too_long(tmp_path: Path) -> None:
+    path = write(tmp_path / "05_a.ipynb", "import time\ntime.sleep(60)")
+    with pytest.raises(RuntimeError, match=r"cell 1 of 05_a.ipynb failed"):
+        execute(path, timeout_s=1)
+
+
+def test_an_unknown_chapter_is_refused_with_a_list(tmp_path: Path) -> None:
+    for name in ("05_a.ipynb", "06_b.ipynb"):
+        write(tmp_path / name)
+    assert find_chapter("6", tmp_path).name == "06_b.ipynb"
+    for number in ("07", ""):
+        with pytest.raises(ValueError, match=f"no chapter '{number}'; name one of these: CHAPTER=05, CHAPTER=06"):
+            find_chapter(number, tmp_path)
+
+
+def test_clean_and_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "05_a.ipynb"
+    cell = new_code_cell("1", metadata={"tags": ["hide-input"], "collapsed": True}, execution_count=1)
+    cell.outputs = [new_output("execute_result", data={"text/plain": "1"}, execution_count=1)]
+    nbformat.write(new_notebook(cells=[cell], metadata={"authors": [{"name": "me"}], **METADATA}), path)
+    assert main(["--check", str(path)]) == 1
+    assert main(["--clean", str(path)]) == 0
+    assert main(["--check", str(path)]) == 0
+    cleaned = nbformat.read(path, as_version=4)
+    assert cleaned.cells[0].outputs == cell.outputs and cleaned.cells[0].metadata == {"tags": ["hide-input"]}
+    assert "05_a.ipynb: cleaned" in capsys.readouterr().out
