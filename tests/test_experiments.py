@@ -41,6 +41,7 @@ def test_every_mean_and_interval_follows_from_its_tasks(name):
         assert len(values) == row["n_tasks"] >= 600
         bad = values.isnan() | (values > run["settings"].get("diverged_above", math.inf))
         assert row["diverged"] == pytest.approx(bad.double().mean().item())
+        assert row["mean_of_rest"] == pytest.approx(values[~bad].mean().item(), rel=1e-3)
         if row["mean"] is not None:
             assert row["mean"] == pytest.approx(values.mean().item(), rel=1e-3)
             assert row["ci95"] == pytest.approx(1.96 * values.std().item() / math.sqrt(len(values)), rel=1e-3)
@@ -53,7 +54,13 @@ def test_every_mean_and_interval_follows_from_its_tasks(name):
 def test_summary_of_tasks_that_diverge():
     score = Score.of(torch.tensor([1.0, 3.0, 30.0, math.inf]))
     row = experiments.summary(score, diverged_above=25)
-    assert row["mean"] is None and row["ci95"] is None and row["diverged"] == 0.5 and row["median"] == 16.5
+    assert (
+        row["mean"] is None
+        and row["ci95"] is None
+        and row["diverged"] == 0.5
+        and row["median"] == 16.5
+        and row["mean_of_rest"] == 2
+    )
     assert row["per_task"] == [1, 3, 30, None]
 
 

@@ -83,11 +83,13 @@ def summary(score: Score, *, diverged_above: float) -> dict[str, Any]:
     """
     values = [float(f"{value:.4g}") for value in score.per_task.double().tolist()]
     finite = score.per_task.isfinite()
+    diverged = ~finite | (score.per_task > diverged_above)
     return {
         "mean": _number(score.mean),
         "ci95": _number(score.ci95),
         "median": _number(score.median),
-        "diverged": float((~finite | (score.per_task > diverged_above)).double().mean()),
+        "diverged": float(diverged.double().mean()),
+        "mean_of_rest": _number(float(score.per_task[~diverged].double().mean())),
         "n_tasks": score.n_tasks,
         "per_task": [value if ok else None for value, ok in zip(values, finite.tolist(), strict=True)],
     }
