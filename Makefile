@@ -14,7 +14,9 @@ help:  ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 book: $(INSTALLED)  ## Build the book into _build/html
-	@[ -e $(BUILT) ] || rm -rf _build/.doctrees  # Sphinx reports a fault only when it reads the page: after a failure, read all
+	@# Sphinx reports a fault only when it reads a page, and copies the style only when it writes one: read all again
+	@# after a failure, and when the style or an extension changed.
+	@[ -e $(BUILT) ] && [ -z "$$(find book/_static book/_ext -newer $(BUILT))" ] || rm -rf _build/.doctrees
 	@rm -f $(BUILT)
 	@$(BIN)/jupyter-book build . --toc book/_toc.yml -W -n --keep-going -q >/dev/null
 	@touch $(BUILT)
