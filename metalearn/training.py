@@ -80,7 +80,7 @@ def fit(
 
     With a checkpoint, a run that was stopped goes on where it was; on a CPU it ends with the same bits as a run that
     was not stopped. Ctrl-C finishes the step at hand, saves and returns. With validation, the learner ends with the
-    weights that scored best.
+    weights that scored best, unless Ctrl-C ended the run.
 
     Args:
         learner: Any learner; trained in place.

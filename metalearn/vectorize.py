@@ -34,8 +34,8 @@ def over_tasks(
     """Apply ``fn`` to each task of a batch and stack the results.
 
     ``"vmap"`` and ``"loop"`` give the same numbers, up to rounding. ``"auto"`` takes vmap for dense nets and on GPUs,
-    and the loop for convolutions on a CPU, where it was measured to be twice as fast; where vmap has no rule for an
-    operation, it warns once and loops. Under vmap, affine normalisations are computed so that their second derivatives
+    and the loop for convolutions on a CPU, where batched weights are slower; where vmap has no rule for an operation,
+    it warns once and loops. Under vmap, affine normalisations are computed so that their second derivatives
     are exact (torch 2.13's own are not: pytorch/functorch#534).
 
     Args:

@@ -248,3 +248,13 @@ def test_clean_and_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     cleaned = nbformat.read(path, as_version=4)
     assert cleaned.cells[0].outputs == cell.outputs and cleaned.cells[0].metadata == {"tags": ["hide-input"]}
     assert "05_a.ipynb: cleaned" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_the_set_up_cell_refuses_to_install_from_the_placeholder(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = code_cells(nbformat.read(path, as_version=4))[0].source
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)  # as on a machine without the package
+    monkeypatch.setattr("subprocess.run", lambda *command, **options: pytest.fail(f"ran {command}"))
+    if "https://github.com/OWNER/" in source:
+        with pytest.raises(RuntimeError, match="not published yet"):
+            exec(source, {})

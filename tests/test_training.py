@@ -152,8 +152,17 @@ def test_schedule_scales_the_rate_of_each_step():
     assert rates == pytest.approx([0.1, 0.0853553, 0.05, 0.0146447], rel=1e-4)
 
 
+class Renamed(MAML):
+    pass
+
+
 WRONG = {
-    "learner": (lambda: build(n_inner_steps=2), {}, "its settings is"),
+    "learner": (
+        lambda: Renamed(MLP([1, 8, 1]), 0.01, loss_fn=F.mse_loss),
+        {},
+        "its learner is MAML, here it is Renamed",
+    ),
+    "settings": (lambda: build(n_inner_steps=2), {}, "its settings is"),
     "shapes": (lambda: MAML(MLP([1, 9, 1]), 0.01, loss_fn=F.mse_loss), {}, "its shapes is"),
     "seed": (build, {"seed": 1}, "its seed is 0, here it is 1"),
 }
