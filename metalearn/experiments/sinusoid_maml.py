@@ -11,9 +11,6 @@ automatically"; here it is the best of a grid on 200 validation tasks, for each 
 
 from __future__ import annotations
 
-import argparse
-import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +22,7 @@ from torch.nn import functional as F
 from metalearn.data.sinusoids import sinusoids
 from metalearn.episodes import Episode
 from metalearn.evaluation import Sample, evaluate
-from metalearn.experiments import environment, save, summary
+from metalearn.experiments import record, summary
 from metalearn.learners import MAML
 from metalearn.networks import MLP
 from metalearn.training import fit
@@ -124,7 +121,7 @@ def curvature(learner: MAML, n_shot: int, n_iterations: int = 30) -> list[float]
     return [float(f"{value:.4g}") for value in torch.cat(values).tolist()]
 
 
-def run(method: str, train_shot: int | None, seed: int, folder: Path) -> list[dict[str, Any]]:
+def run(method: str, train_shot: int | None, seed: int, folder: Path, n_steps: int) -> list[dict[str, Any]]:
     """Train one learner, or go on training it, and test it; return one row for each test setting."""
     learner = build(method, seed, SETTINGS["inner_lr"])
     seconds, n_done = 0.0, 0
@@ -132,7 +129,7 @@ def run(method: str, train_shot: int | None, seed: int, folder: Path) -> list[di
         history = fit(
             learner,
             draw(SETTINGS["n_tasks"], train_shot, train_shot),
-            SETTINGS["n_steps"],
+            n_steps,
             outer_lr=SETTINGS["outer_lr"],
             seed=seed,
             checkpoint=folder / f"{method}_{train_shot}_{seed}.pt",
@@ -146,8 +143,8 @@ def run(method: str, train_shot: int | None, seed: int, folder: Path) -> list[di
         learner.inner_lr = SETTINGS["inner_lr"] if method == "maml" else tune(learner, n_shot)
         sample = draw(100, n_shot, SETTINGS["n_test_query"])
         n_tasks, steps = SETTINGS["n_test_tasks"], SETTINGS["test_steps"]
-        for n_steps, score in evaluate(learner, sample, n_tasks, steps, seed=SETTINGS["test_seed"]).items():
-            what = {"method": method, "train_shot": train_shot, "seed": seed, "n_shot": n_shot, "n_steps": n_steps}
+        for k, score in evaluate(learner, sample, n_tasks, steps, seed=SETTINGS["test_seed"]).items():
+            what = {"method": method, "train_shot": train_shot, "seed": seed, "n_shot": n_shot, "n_steps": k}
             how = {"inner_lr": learner.inner_lr, "trained_steps": n_done, "minutes": round(seconds / 60, 2)}
             rows.append({**what, **how, **summary(score, diverged_above=SETTINGS["diverged_above"])})
         if method == "maml":
@@ -155,32 +152,8 @@ def run(method: str, train_shot: int | None, seed: int, folder: Path) -> list[di
     return rows
 
 
-def main(folder: Path, output: Path) -> None:
-    """Do all runs that are not yet done, and write the results after each."""
-    torch.set_num_threads(1)
-    plan = [("maml", shot, seed) for shot in SETTINGS["train_shots"] for seed in SETTINGS["seeds"]]
-    plan += [("joint", 10, seed) for seed in SETTINGS["seeds"]] + [
-        ("scratch", None, seed) for seed in SETTINGS["seeds"]
-    ]
-    results: list[dict[str, Any]] = []
-    started, where = time.perf_counter(), environment()
-    for n_done, piece in enumerate(plan, start=1):
-        done = folder / f"{'_'.join(map(str, piece))}.json"
-        if not done.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            rows = run(*piece, folder)
-            done.write_text(json.dumps(rows), encoding="utf-8")
-        results += json.loads(done.read_text(encoding="utf-8"))
-        minutes = sum({(r["method"], r["train_shot"], r["seed"]): r["minutes"] for r in results}.values())
-        head = {"name": "sinusoid_maml", "script": "metalearn/experiments/sinusoid_maml.py", "settings": SETTINGS}
-        head["published"] = PUBLISHED
-        state = {"runs_done": n_done, "runs_planned": len(plan), "minutes": round(minutes, 1), **where}
-        save(output, {**head, **state, "results": results})
-        print(f"{n_done} of {len(plan)} runs, {(time.perf_counter() - started) / 60:.1f} minutes", flush=True)
-
+PLAN = [("maml", shot, seed) for shot in SETTINGS["train_shots"] for seed in SETTINGS["seeds"]]
+PLAN += [("joint", 10, seed) for seed in SETTINGS["seeds"]] + [("scratch", None, seed) for seed in SETTINGS["seeds"]]
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, default=Path("runs/sinusoid_maml"), help="checkpoints and parts")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "sinusoid_maml.json")
-    main(**vars(parser.parse_args()))
+    record("sinusoid_maml", SETTINGS, PLAN, run, published=PUBLISHED)

@@ -1,0 +1,66 @@
+"""What the recorded runs on glyphs share: settings, sampling, test rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from metalearn.data import glyphs
+from metalearn.episodes import Episode, Pool, Splits, sample_episodes
+from metalearn.evaluation import Sample, evaluate
+from metalearn.experiments import summary
+from metalearn.learners import Learner
+from metalearn.training import fit
+
+SETTINGS: dict[str, Any] = {
+    "data": "glyphs",
+    "n_way": 5,
+    "shots": [1, 5],
+    "seeds": [0, 1, 2],
+    "n_test_tasks": 600,
+    "n_test_query": 5,
+    "test_seed": 1_000,
+    "channels": 64,
+    "outer_lr": 1e-3,
+}
+
+splits = cache(glyphs)
+
+
+def draw(pool: Pool, n_tasks: int, n_way: int, n_shot: int, n_query: int) -> Sample:
+    """Return a sampler of episodes of a pool."""
+
+    def sample(generator: torch.Generator) -> Episode:
+        return sample_episodes(pool, n_tasks, n_way, n_shot, n_query, generator)
+
+    return sample
+
+
+def train(learner: Learner, sample: Sample, n_steps: int, seed: int, checkpoint: Path) -> dict[str, Any]:
+    """Train, or go on training, and return what is recorded of it."""
+    outer_lr = SETTINGS["outer_lr"]
+    history = fit(learner, sample, n_steps, outer_lr=outer_lr, seed=seed, checkpoint=checkpoint, checkpoint_every=100)
+    if history.interrupted:
+        raise KeyboardInterrupt
+    return {"trained_steps": history.n_steps, "minutes": round(history.seconds / 60, 2)}
+
+
+def test(learner: Learner, n_shot: int, n_steps: Sequence[int] | None = None) -> list[dict[str, Any]]:
+    """Return a row of results on test tasks, or one for each number of inner steps."""
+    data: Splits = splits()
+    n_way, n_query, n_tasks = SETTINGS["n_way"], SETTINGS["n_test_query"], SETTINGS["n_test_tasks"]
+    sample, seed = draw(data.test, 10, n_way, n_shot, n_query), SETTINGS["test_seed"]
+    if n_steps is None:
+        return [summary(evaluate(learner, sample, n_tasks, seed=seed))]
+    scores = evaluate(learner, sample, n_tasks, n_steps, seed=seed)
+    return [{"n_steps": k, **summary(score)} for k, score in scores.items()]
+
+
+def pixels() -> nn.Module:
+    """Return the encoder of the baseline "raw pixels": with one shot, Prototypical is then the nearest neighbour."""
+    return nn.Flatten()
