@@ -8,7 +8,7 @@ INSTALLED := .venv/.installed
 BUILT := _build/.complete
 
 .DEFAULT_GOAL := help
-.PHONY: help book test check lab serve outputs clean
+.PHONY: help book test check lab serve outputs bench clean
 
 help:  ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +41,9 @@ serve: book  ## Serve the built book on this machine (PORT=8000)
 outputs: $(INSTALLED)  ## Execute a chapter in place as the tests do (CHAPTER=05)
 	@$(BIN)/python tools/outputs.py --chapter "$(CHAPTER)"
 
+bench: .venv/.bench  ## Measure speed and memory, and store the numbers (five minutes)
+	@$(BIN)/python tests/benchmarks/run.py
+
 clean:  ## Remove the built book and caches (the environment stays; remove .venv to start over)
 	@rm -rf _build .pytest_cache .mypy_cache .ruff_cache
 
@@ -56,6 +59,10 @@ $(INSTALLED): pyproject.toml
 	@$(BIN)/python -m pip install -q $(TORCH) && $(BIN)/python -m pip install -q -e '.[book,test]' || { \
 	  rm -f .venv/.interrupted; echo "The installation failed; the lines above say why." >&2; exit 1; }
 	@rm -f .venv/.interrupted
+	@touch $@
+
+.venv/.bench: $(INSTALLED)
+	@$(BIN)/python -m pip install -q -e '.[bench]'
 	@touch $@
 
 .venv/.lab: $(INSTALLED)

@@ -20,12 +20,26 @@ Sample = Callable[[torch.Generator], Episode]
 
 
 def accuracy(logits: Tensor, y: Tensor) -> Tensor:
-    """Return the share of right answers, a scalar in [0, 1], of logits ``[n, n_way]`` and labels ``[n]``."""
+    """Return the share of right answers, a scalar in [0, 1], of logits ``[n, n_way]`` and labels ``[n]``.
+
+    Example:
+        >>> import torch
+        >>> from metalearn.evaluation import accuracy
+        >>> accuracy(torch.tensor([[2.0, 1.0], [0.0, 3.0]]), torch.tensor([0, 0]))
+        tensor(0.5000)
+    """
     return (logits.argmax(-1) == y).float().mean()
 
 
 def mean_squared_error(prediction: Tensor, y: Tensor) -> Tensor:
-    """Return the mean squared error, a scalar, of predictions and targets ``[n, n_outputs]``."""
+    """Return the mean squared error, a scalar, of predictions and targets ``[n, n_outputs]``.
+
+    Example:
+        >>> import torch
+        >>> from metalearn.evaluation import mean_squared_error
+        >>> mean_squared_error(torch.tensor([[1.0], [5.0]]), torch.tensor([[1.0], [3.0]]))
+        tensor(2.)
+    """
     return (prediction - y).square().mean()
 
 
@@ -41,6 +55,13 @@ class Score:
         n_tasks: Number of tasks.
         per_task: The metric of each task ``[n_tasks]``.
         higher_is_better: Whether ``fit`` keeps the highest or the lowest score.
+
+    Example:
+        >>> import torch
+        >>> from metalearn import Score
+        >>> score = Score.of(torch.tensor([0.4, 0.6, 0.5, 0.5]))
+        >>> print(score, score.median)
+        0.500 ± 0.080 (4 tasks) 0.5
     """
 
     mean: float
@@ -54,6 +75,8 @@ class Score:
         """Summarise the metric of each task ``[n_tasks]``.
 
         Example:
+            >>> import torch
+            >>> from metalearn import Score
             >>> print(Score.of(torch.tensor([0.0, 1.0, 1.0, 1.0])))
             0.750 ± 0.490 (4 tasks)
         """
@@ -139,6 +162,8 @@ def evaluate(
         ValueError: If ``n_tasks`` is below 2, or a task's values or shapes are wrong.
 
     Example:
+        >>> import torch
+        >>> from metalearn import evaluate
         >>> from metalearn.data import sinusoids
         >>> from metalearn.learners import MAML
         >>> from metalearn.networks import MLP

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import pairwise
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,8 @@ class BatchStatistics(nn.Module):
         TaskNorm: Rethinking Batch Normalization for Meta-Learning, 2020, arXiv 2003.03284, compares such policies.
 
     Example:
+        >>> import torch
+        >>> from metalearn.networks import BatchStatistics
         >>> BatchStatistics(3, "batch")(torch.randn(10, 3)).mean(0).abs().max() < 1e-6
         tensor(True)
     """
@@ -89,6 +91,7 @@ def make_norm(policy: str, n_channels: int) -> nn.Module:
         ValueError: If the policy is unknown; the message lists the known ones.
 
     Example:
+        >>> from metalearn.networks import make_norm
         >>> make_norm("group", 64).num_groups
         8
     """
@@ -115,6 +118,8 @@ def convert_norms(model: nn.Module, policy: str) -> nn.Module:
         ValueError: If the policy is unknown.
 
     Example:
+        >>> from torch import nn
+        >>> from metalearn.networks import convert_norms
         >>> convert_norms(nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)), "batch")[1]
         BatchStatistics(3, policy='batch')
     """
@@ -125,6 +130,8 @@ def convert_norms(model: nn.Module, policy: str) -> nn.Module:
         for name, child in module.named_children():
             if isinstance(child, _BatchNorm | BatchStatistics):
                 setattr(module, name, _converted(child, policy))
+        if isinstance(module, MLP | Conv4) and module.config["norm"] in get_args(StatisticsPolicy):
+            module.config["norm"] = policy
     return model
 
 
@@ -152,6 +159,7 @@ def norm_policies(model: nn.Module) -> set[str]:
     statistics, and the class name for other normalisations (``"LayerNorm"``).
 
     Example:
+        >>> from metalearn.networks import Conv4, norm_policies
         >>> norm_policies(Conv4(norm="support"))
         {'support'}
     """
@@ -188,6 +196,14 @@ def support_statistics(model: nn.Module, params: Mapping[str, Tensor], support_x
         model: A network; without ``"support"`` layers the result is empty and nothing is computed.
         params: Weights at which to measure, by name.
         support_x: Inputs ``[n_support, ...]``.
+
+    Example:
+        >>> import torch
+        >>> from metalearn.networks import MLP, support_statistics
+        >>> model = MLP([1, 8, 1], norm="support")
+        >>> statistics = support_statistics(model, dict(model.named_parameters()), torch.randn(10, 1))
+        >>> {name: list(tensor.shape) for name, tensor in statistics.items()}
+        {'1.mean': [8], '1.var': [8]}
     """
     layers = {layer: name for name, layer in model.named_modules() if _policy(layer) == "support"}
     if not layers:
@@ -210,6 +226,14 @@ def set_statistics(model: nn.Module, batches: Iterable[Tensor]) -> None:
         model: A network; without ``"frozen"`` layers nothing happens.
         batches: Inputs ``[n, ...]`` each; the result is their mean and total variance, layer by layer, with each
             batch normalised by its own statistics on the way ("precise" batch normalisation).
+
+    Example:
+        >>> import torch
+        >>> from metalearn.networks import make_norm, set_statistics
+        >>> layer = make_norm("frozen", 1)
+        >>> set_statistics(layer, [torch.tensor([[1.0], [3.0]]), torch.tensor([[5.0], [7.0]])])
+        >>> layer.mean, layer.var
+        (tensor([4.]), tensor([5.]))
     """
     if not any(_policy(layer) == "frozen" for layer in model.modules()):
         return
@@ -238,10 +262,15 @@ class MLP(nn.Sequential):
         norm: Normalisation after each hidden layer, as in :func:`make_norm`.
         init_std: Standard deviation of the initial weights, biases zero; ``None``: PyTorch's default.
 
+    Attributes:
+        config: The arguments above by name, from which a saved network is built again.
+
     Raises:
         ValueError: If there are fewer than two sizes, or the norm is unknown.
 
     Example:
+        >>> import torch
+        >>> from metalearn.networks import MLP
         >>> MLP([1, 40, 40, 1])(torch.zeros(10, 1)).shape
         torch.Size([10, 1])
     """
@@ -259,6 +288,7 @@ class MLP(nn.Sequential):
             if i < len(sizes) - 2:
                 layers += [make_norm(norm, n_out), nn.ReLU()] if norm != "none" else [nn.ReLU()]
         super().__init__(*layers)
+        self.config: dict[str, Any] = {"sizes": list(sizes), "norm": norm, "init_std": init_std}
 
 
 class Conv4(nn.Module):
@@ -273,6 +303,10 @@ class Conv4(nn.Module):
         downsample: ``"pool"``: 2×2 max-pooling after each block, features flattened; ``"stride"``: convolutions of
             stride 2 and the mean over positions at the end, as MAML has it for Omniglot.
 
+    Attributes:
+        config: The arguments above by name, from which a saved network is built again.
+        n_features: Size of the features.
+
     Raises:
         ValueError: If an option is unknown or the images are too small.
 
@@ -281,6 +315,8 @@ class Conv4(nn.Module):
         arXiv 1606.04080, section 4.1. Strided: Finn, Abbeel, Levine, 2017, arXiv 1703.03400, section 5.2.
 
     Example:
+        >>> import torch
+        >>> from metalearn.networks import Conv4
         >>> Conv4(5)(torch.zeros(2, 1, 28, 28)).shape, Conv4().n_features
         (torch.Size([2, 5]), 64)
     """
@@ -310,6 +346,14 @@ class Conv4(nn.Module):
         self.blocks = nn.Sequential(*blocks, end, nn.Flatten())
         self.n_features = channels * (image_size // 16) ** 2 if downsample == "pool" else channels
         self.head = nn.Identity() if n_outputs is None else nn.Linear(self.n_features, n_outputs)
+        self.config: dict[str, Any] = {
+            "n_outputs": n_outputs,
+            "in_channels": in_channels,
+            "image_size": image_size,
+            "channels": channels,
+            "norm": norm,
+            "downsample": downsample,
+        }
 
     def forward(self, x: Tensor) -> Tensor:
         """Return features or logits ``[n, n_features or n_outputs]`` of images ``[n, in_channels, height, width]``."""

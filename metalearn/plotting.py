@@ -45,7 +45,8 @@ def use_style() -> None:
     """Set matplotlib to the book's style.
 
     Example:
-        >>> use_style()
+        >>> from metalearn import plotting
+        >>> plotting.use_style()
     """
     import matplotlib
 
@@ -60,6 +61,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> Any:
         rows: One sequence of cells per row; a cell is shown as ``str`` gives it.
 
     Example:
+        >>> from metalearn.plotting import table
         >>> print(table(["method", "error"], [["MAML", 0.5]]).data)
         | method | error |
         |:--|:-:|
@@ -84,6 +86,14 @@ def show_images(axes: Axes, images: Tensor, n_columns: int, labels: Sequence[Any
 
     Raises:
         ValueError: If the images do not fill whole rows.
+
+    Example:
+        >>> import torch
+        >>> from matplotlib import pyplot as plt
+        >>> from metalearn.plotting import show_images
+        >>> figure, axes = plt.subplots()
+        >>> show_images(axes, torch.rand(6, 1, 28, 28), n_columns=3, labels=["a", "b", "c"])
+        >>> plt.close(figure)
     """
     n, _, height, width = images.shape
     if n % n_columns:
@@ -106,6 +116,16 @@ def show_episode(axes: Axes, episode: Episode) -> None:
     Args:
         axes: Where to draw.
         episode: One task, ``[n, 1, height, width]`` images in [0, 1], equally many of each class.
+
+    Example:
+        >>> from matplotlib import pyplot as plt
+        >>> from metalearn import sample_episodes
+        >>> from metalearn.data import glyphs
+        >>> from metalearn.plotting import show_episode
+        >>> batch = sample_episodes(glyphs().test, n_tasks=1, n_way=5, n_shot=1, n_query=2)
+        >>> figure, axes = plt.subplots()
+        >>> show_episode(axes, batch[0])
+        >>> plt.close(figure)
     """
     n_way = episode.n_way or 1
     rows = []
@@ -117,7 +137,20 @@ def show_episode(axes: Axes, episode: Episode) -> None:
 
 
 def plot_regression(axes: Axes, episode: Episode) -> None:
-    """Draw one regression task with one input: the query as a line, the support as points."""
+    """Draw one regression task with one input: the query as a line, the support as points.
+
+    Args:
+        axes: Where to draw.
+        episode: One task, all four tensors ``[n, 1]``.
+
+    Example:
+        >>> from matplotlib import pyplot as plt
+        >>> from metalearn.data import sinusoids
+        >>> from metalearn.plotting import plot_regression
+        >>> figure, axes = plt.subplots()
+        >>> plot_regression(axes, sinusoids().sample(n_tasks=1, n_shot=5, n_query=100)[0])
+        >>> plt.close(figure)
+    """
     order = episode.query_x[:, 0].argsort()
     axes.plot(episode.query_x[order, 0], episode.query_y[order, 0], color=COLOURS["truth"], alpha=0.45, label="truth")
     axes.plot(episode.support_x[:, 0], episode.support_y[:, 0], "o", color=COLOURS["truth"], label="support")
@@ -132,6 +165,16 @@ def plot_by_steps(axes: Axes, scores: Mapping[int, Score], label: str, *, median
         scores: Score by number of steps, as ``evaluate`` returns it.
         label: Method; a name in ``COLOURS`` gets its colour.
         median: Draw the median over tasks instead, without a band.
+
+    Example:
+        >>> import torch
+        >>> from matplotlib import pyplot as plt
+        >>> from metalearn import Score
+        >>> from metalearn.plotting import plot_by_steps
+        >>> scores = {k: Score.of(torch.rand(600) / (1 + k)) for k in (0, 1, 5, 10)}
+        >>> figure, axes = plt.subplots()
+        >>> plot_by_steps(axes, scores, "MAML")
+        >>> plt.close(figure)
     """
     steps = list(scores)
     colour = COLOURS.get(label)
@@ -144,14 +187,40 @@ def plot_by_steps(axes: Axes, scores: Mapping[int, Score], label: str, *, median
 
 
 def plot_losses(axes: Axes, losses: Sequence[float], label: str, *, window: int = 50) -> None:
-    """Draw training losses, averaged over ``window`` steps so that the noise of single batches does not hide them."""
+    """Draw training losses, averaged over ``window`` steps so that the noise of single batches does not hide them.
+
+    Args:
+        axes: Where to draw.
+        losses: One for each outer step, as :class:`metalearn.History` holds them; at least ``window``.
+        label: Method; a name in ``COLOURS`` gets its colour.
+        window: Steps to average over.
+
+    Example:
+        >>> import torch
+        >>> from matplotlib import pyplot as plt
+        >>> from metalearn.plotting import plot_losses
+        >>> figure, axes = plt.subplots()
+        >>> plot_losses(axes, torch.rand(200).tolist(), "MAML")
+        >>> plt.close(figure)
+    """
     smooth = np.convolve(losses, np.full(window, 1 / window), mode="valid")
     axes.plot(range(window, len(losses) + 1), smooth, color=COLOURS.get(label), label=label)
     axes.set_xlabel("outer step")
 
 
 def draw_adaptation(axes: Axes) -> None:
-    """Draw the idea of MAML: one start, from which a gradient step leads towards each task's own weights."""
+    """Draw the idea of MAML: one start, from which a gradient step leads towards each task's own weights.
+
+    Args:
+        axes: Where to draw.
+
+    Example:
+        >>> from matplotlib import pyplot as plt
+        >>> from metalearn.plotting import draw_adaptation
+        >>> figure, axes = plt.subplots()
+        >>> draw_adaptation(axes)
+        >>> plt.close(figure)
+    """
     ends = [(2.3, 1.0), (1.7, -1.3), (-1.7, 1.1)]
     arrow = {"arrowstyle": "->", "lw": 2.5, "color": COLOURS["MAML"]}
     axes.annotate("", xy=(0, 0), xytext=(-3.2, -1.3), arrowprops=arrow)
@@ -167,4 +236,52 @@ def draw_adaptation(axes: Axes) -> None:
     axes.text(-0.1, 0.18, r"$\theta$")
     axes.text(-0.2, -0.95, "inner loop:\none gradient step", fontsize=9)
     axes.set(xlim=(-3.5, 4.6), ylim=(-1.6, 1.5))
+    axes.set_axis_off()
+
+
+def draw_process(axes: Axes) -> None:
+    """Draw how meta-learning proceeds: the loop of meta-training, and below it the use on a new task.
+
+    Args:
+        axes: Where to draw.
+
+    Example:
+        >>> from matplotlib import pyplot as plt
+        >>> from metalearn.plotting import draw_process
+        >>> figure, axes = plt.subplots()
+        >>> draw_process(axes)
+        >>> plt.close(figure)
+    """
+    boxes = {
+        "tasks": (0.0, 1.0, "distribution\nof tasks"),
+        "episode": (1.6, 1.0, "episode:\nsupport, query"),
+        "adapt": (3.2, 1.0, "adapt\nto support"),
+        "loss": (4.8, 1.0, "loss\non query"),
+        "new": (1.6, -0.6, "new task:\nits support"),
+        "adapt again": (3.2, -0.6, "adapt\nto support"),
+        "use": (4.8, -0.6, "predict\nits queries"),
+    }
+    for x, y, text in boxes.values():
+        axes.text(x, y, text, ha="center", va="center", bbox={"boxstyle": "round,pad=0.4", "fc": "white", "ec": "0.4"})
+    arrows = [
+        ("tasks", "episode"),
+        ("episode", "adapt"),
+        ("adapt", "loss"),
+        ("new", "adapt again"),
+        ("adapt again", "use"),
+    ]
+    for start, end in arrows:
+        (x0, y0, _), (x1, _, _) = boxes[start], boxes[end]
+        axes.annotate("", xy=(x1 - 0.58, y0), xytext=(x0 + 0.62, y0), arrowprops={"arrowstyle": "->"})
+    back = {"arrowstyle": "->", "color": COLOURS["MAML"], "connectionstyle": "arc3,rad=0.45", "lw": 1.8}
+    axes.annotate("", xy=(3.2, 1.32), xytext=(4.8, 1.32), arrowprops=back)
+    axes.text(4.0, 1.95, "meta-update", color=COLOURS["MAML"], ha="center")
+    again = {"arrowstyle": "->", "color": "0.4", "connectionstyle": "arc3,rad=0.35", "lw": 1.2}
+    axes.annotate("", xy=(1.6, 0.68), xytext=(4.8, 0.68), arrowprops=again | {"connectionstyle": "arc3,rad=-0.25"})
+    axes.text(3.2, 0.1, "next episode", color="0.4", ha="center", fontsize=9)
+    down = {"arrowstyle": "->", "color": COLOURS["MAML"], "ls": "--"}
+    axes.annotate("", xy=(3.2, -0.28), xytext=(3.2, 0.02), arrowprops=down)
+    axes.text(-0.55, 1.75, "meta-training", weight="bold")
+    axes.text(-0.55, -0.65, "meta-testing", weight="bold")
+    axes.set(xlim=(-0.8, 5.6), ylim=(-1.1, 2.2))
     axes.set_axis_off()

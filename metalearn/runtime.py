@@ -35,6 +35,8 @@ def seed_everything(seed: int) -> torch.Generator:
         A CPU generator seeded with ``seed``.
 
     Example:
+        >>> import torch
+        >>> from metalearn.runtime import seed_everything
         >>> int(torch.randint(100, (), generator=seed_everything(0))) == int(torch.randint(100, ()))
         True
     """
@@ -54,6 +56,7 @@ def pick_device(name: str | None = None) -> torch.device:
         ValueError: If the named device is not there.
 
     Example:
+        >>> from metalearn.runtime import pick_device
         >>> pick_device("cpu")
         device(type='cpu')
     """
@@ -74,6 +77,12 @@ def progress_bar(total: int, unit: str, show: bool, done: int = 0) -> Any:
         unit: What is counted.
         show: Whether to show it.
         done: Number of things done before.
+
+    Example:
+        >>> from metalearn.runtime import progress_bar
+        >>> with progress_bar(10, "task", show=False) as bar:
+        ...     for _ in range(10):
+        ...         _ = bar.update()
     """
     hidden = {} if show else {"disable": True}  # an explicit disable=False would overrule the environment
     return tqdm(total=total, unit=unit, initial=done, **hidden)
@@ -88,6 +97,7 @@ def budget(*, full: T, quick: T) -> T:
         ValueError: If METALEARN_BUDGET is neither ``"quick"`` nor ``"full"``.
 
     Example:
+        >>> from metalearn.runtime import budget
         >>> budget(full=70_000, quick=1_500)
         1500
     """

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from metalearn.compiled import compile_backward
 from metalearn.episodes import Episode
 from metalearn.evaluation import Sample, Score
 from metalearn.learners._base import Learner, check_values
@@ -27,7 +28,7 @@ FORMAT = 1  # of checkpoints; raise it when their content changes
 
 @dataclass
 class History:
-    """What happened during :func:`fit`.
+    """What happened during :func:`metalearn.fit`.
 
     Args:
         losses: Mean loss of each step's batch, before the step.
@@ -35,6 +36,12 @@ class History:
         best_step: Step of the weights that the learner now has, where there was a validation.
         seconds: Time spent, over all sittings.
         interrupted: Whether Ctrl-C ended it before its last step.
+
+    Example:
+        >>> from metalearn import History
+        >>> history = History(losses=[3.0, 2.5], validation=[(2, 2.4, 0.1)], best_step=2)
+        >>> history.n_steps, history.best_step
+        (2, 2)
     """
 
     losses: list[float] = field(default_factory=list)
@@ -53,6 +60,7 @@ def cosine(n_steps: int, final: float = 0.0) -> Callable[[int], float]:
     """Return a schedule that falls from 1 to ``final`` along half a cosine over ``n_steps`` steps.
 
     Example:
+        >>> from metalearn.training import cosine
         >>> schedule = cosine(100)
         >>> schedule(0), round(schedule(50), 3), round(schedule(100), 3)
         (1.0, 0.5, 0.0)
@@ -75,6 +83,7 @@ def fit(
     checkpoint_every: int = 1000,
     seed: int = 0,
     progress: bool = True,
+    compile: bool = False,
 ) -> History:
     """Train a learner: at each step draw a batch of tasks, call ``learner.backward``, step the outer optimiser.
 
@@ -88,7 +97,8 @@ def fit(
         n_steps: Number of outer steps in all, those of an earlier sitting included.
         outer_lr: Learning rate of Adam, where no ``optimizer`` is given.
         optimizer: An optimiser over the learner's parameters.
-        schedule: Factor on the learning rates at a step, such as :func:`cosine`; a pure function of the step.
+        schedule: Factor on the learning rates at a step, such as :func:`metalearn.training.cosine`; a pure function of
+            the step.
         max_grad_norm: Clip the gradient to this norm.
         validate: Returns a score, by :func:`metalearn.evaluate` on validation tasks.
         validate_every: Steps between validations; one more follows the last step.
@@ -96,6 +106,8 @@ def fit(
         checkpoint_every: Steps between checkpoints; one more follows the last step.
         seed: Seed of the generator that ``sample`` gets.
         progress: Whether to show a progress bar.
+        compile: Compile the whole meta-gradient at the first step (a CPU needs a C++ compiler): the same gradient up
+            to rounding, several times faster for small networks; see :func:`metalearn.compiled.compile_backward`.
 
     Returns:
         The history; it includes earlier sittings.
@@ -106,6 +118,8 @@ def fit(
         OSError: If a checkpoint cannot be written; the previous one stays whole.
 
     Example:
+        >>> import torch
+        >>> from metalearn import fit
         >>> from metalearn.data import sinusoids
         >>> from metalearn.learners import MAML
         >>> from metalearn.networks import MLP
@@ -114,9 +128,9 @@ def fit(
         3
     """
     optimizer = optimizer or torch.optim.Adam(learner.parameters(), lr=outer_lr)
-    run = _Run(
-        learner, optimizer, sample, schedule, max_grad_norm, seed, None if checkpoint is None else Path(checkpoint)
-    )
+    backward = compile_backward(learner) if compile else learner.backward
+    file = None if checkpoint is None else Path(checkpoint)
+    run = _Run(learner, optimizer, sample, backward, schedule, max_grad_norm, seed, file)
     run.prepare()
     learner.train()
     history, start = run.history, time.perf_counter() - run.history.seconds
@@ -143,6 +157,7 @@ class _Run:
     learner: Learner
     optimizer: torch.optim.Optimizer
     sample: Sample
+    backward: Callable[[Episode], Tensor]
     schedule: Callable[[int], float] | None
     max_grad_norm: float | None
     seed: int
@@ -170,7 +185,7 @@ class _Run:
         for group, lr in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
             group["lr"] = lr if self.schedule is None else lr * self.schedule(self.history.n_steps)
         self.optimizer.zero_grad(set_to_none=True)
-        loss = float(self.learner.backward(batch))
+        loss = float(self.backward(batch))
         parameters = [p for p in self.learner.parameters() if p.grad is not None]
         norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
         if not (math.isfinite(loss) and torch.isfinite(norm)):
@@ -260,10 +275,33 @@ class _Run:
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint of :func:`fit` without running any code that it might hold.
+    """Read a checkpoint of :func:`metalearn.fit` without running any code that it might hold.
+
+    Args:
+        path: File that ``fit`` wrote.
+
+    Returns:
+        What it holds: among others ``"learner"`` (its weights), ``"optimizer"``, ``"history"`` and ``"best"``, the
+        weights that scored best where there was a validation.
 
     Raises:
+        FileNotFoundError: If there is no such file.
         ValueError: If the file is cut, no checkpoint, or of another format.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from torch import nn
+        >>> from metalearn import fit, sample_episodes
+        >>> from metalearn.data import digits
+        >>> from metalearn.learners import Prototypical
+        >>> from metalearn.training import read_checkpoint
+        >>> learner, pool = Prototypical(nn.Sequential(nn.Flatten(), nn.Linear(64, 8))), digits().train
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "run.pt")
+        ...     _ = fit(learner, lambda g: sample_episodes(pool, 1, 2, 1, 1, g), 5, checkpoint=path, progress=False)
+        ...     len(read_checkpoint(path)["history"]["losses"])
+        5
     """
     try:
         state = torch.load(path, weights_only=True, map_location="cpu")

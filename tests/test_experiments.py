@@ -1,5 +1,6 @@
 """Recorded runs hold what they need to be believed, and their numbers follow from their own values."""
 
+import json
 import math
 import subprocess
 import sys
@@ -80,16 +81,17 @@ def test_rows_are_found_by_their_fields():
         experiments.rows(run, a=5)
 
 
-def test_the_sinusoid_run_stops_goes_on_and_ends_the_same(tmp_path):
+def test_a_run_is_cut_short_goes_on_and_is_not_done_twice(tmp_path):
     script = (
-        "import sys; from pathlib import Path; import metalearn.experiments.sinusoid_maml as m;"
-        "m.SETTINGS.update(n_steps=3, seeds=[0], train_shots=[5], test_steps=[0, 1]);"
-        "m.SETTINGS.update(n_test_tasks=100, n_validation_tasks=100);"
-        "m.main(Path(sys.argv[1]), Path(sys.argv[2]))"
+        "import metalearn.experiments.sinusoid_maml as m; from metalearn.experiments import record;"
+        "m.SETTINGS.update(test_steps=[0, 1], n_test_tasks=100, n_validation_tasks=100);"
+        "record('sinusoid_maml', m.SETTINGS, [('maml', 5, 0), ('scratch', None, 0)], m.run, published=m.PUBLISHED)"
     )
     outputs = []
-    for output in ("first.json", "second.json"):  # the second call finds everything done
-        command = [sys.executable, "-c", script, str(tmp_path / "parts"), str(tmp_path / output)]
-        subprocess.run(command, check=True, capture_output=True)
-        outputs.append((tmp_path / output).read_text().split('"results"')[1])
-    assert outputs[0] == outputs[1] and outputs[0].count('"method":"maml"') == 4
+    for steps in ("2", "4", "4"):
+        where = ["--folder", str(tmp_path / "parts"), "--output", str(tmp_path / "out.json"), "--steps", steps]
+        subprocess.run([sys.executable, "-c", script, *where], check=True, capture_output=True)
+        outputs.append(json.loads((tmp_path / "out.json").read_text()))
+    trained = [run["results"][0]["trained_steps"] for run in outputs]
+    assert trained == [2, 4, 4] and outputs[1]["results"] == outputs[2]["results"]
+    assert outputs[2]["settings"]["n_steps"] == 70_000 and outputs[2]["runs_done"] == 2

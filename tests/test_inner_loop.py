@@ -249,3 +249,29 @@ def test_recompute_refuses_a_loss_that_closes_over_trained_tensors(vmapped):
 def test_bad_input(options, message):
     with pytest.raises(ValueError, match=message):
         adapt({"w": torch.tensor(0.7)}, square, torch.tensor(1.0), torch.tensor(2.0), **options)
+
+
+@pytest.mark.parametrize("how", ["loop", "vmap"])
+def test_a_loss_may_hold_the_start_as_a_constant(how):
+    """A penalty on the distance to the start, say: the inner gradient takes the start as fixed, the outer does not."""
+    start = torch.tensor(0.7, requires_grad=True)
+
+    def pulled(params, x, y):
+        return square(params, x, y) + (params["w"] - start).square()
+
+    def run(x, y):
+        return adapt({"w": start}, pulled, x, y, n_steps=2, inner_lr=0.1)["w"]
+
+    x, y = torch.tensor([1.5]), torch.tensor([2.0])
+    end = torch.func.vmap(run)(x, y)[0] if how == "vmap" else run(x[0], y[0])
+    first = 0.7 - 0.2 * 1.5 * (0.7 * 1.5 - 2.0)
+    second = first - 0.2 * 1.5 * (first * 1.5 - 2.0) - 0.2 * (first - 0.7)
+    torch.testing.assert_close(end, torch.tensor(second))
+    shrink = 1 - 0.2 * 1.5**2
+    (slope,) = torch.autograd.grad(end, start)
+    torch.testing.assert_close(slope, torch.tensor((shrink - 0.2) * shrink + 0.2))
+
+
+def test_plain_tensors_come_back_without_a_graph():
+    adapted = adapt({"w": torch.tensor(0.7)}, square, torch.tensor(1.5), torch.tensor(2.0), n_steps=2, inner_lr=0.1)
+    assert not adapted["w"].requires_grad

@@ -63,4 +63,5 @@ def test_a_regression_task_is_a_line_in_order_and_points(axes):
 
 def test_the_diagram_draws(axes):
     plotting.draw_adaptation(axes)
-    assert len(axes.texts) > 5
+    plotting.draw_process(axes)
+    assert {"meta-training", "meta-testing", "meta-update"} <= {text.get_text() for text in axes.texts}

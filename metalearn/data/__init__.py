@@ -25,6 +25,7 @@ def load(name: str, **options: Any) -> Splits:
         ValueError: If there is no such data set.
 
     Example:
+        >>> from metalearn.data import load
         >>> load("glyphs").train.class_names[0]
         'Latin/capital letter a'
     """

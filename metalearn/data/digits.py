@@ -22,6 +22,7 @@ def digits() -> Splits:
         Alpaydin, Kaynak: Optical Recognition of Handwritten Digits (test part), 1998, UCI Machine Learning Repository.
 
     Example:
+        >>> from metalearn.data import digits
         >>> digits().test
         Pool(533 examples [1, 8, 8], 3 classes of 174 to 180)
     """

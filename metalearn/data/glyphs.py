@@ -34,6 +34,7 @@ def glyphs() -> Splits:
         The outlines are those of DejaVu, STIX and Computer Modern, as shipped with matplotlib.
 
     Example:
+        >>> from metalearn.data import glyphs
         >>> splits = glyphs()
         >>> splits.test.class_names[0], len(splits.test) == 20 * splits.test.n_classes
         ('Georgian/capital letter an', True)

@@ -79,6 +79,7 @@ def omniglot(split: str = "official", rotations: bool | None = None) -> Splits:
         2017, arXiv 1703.03400.
 
     Example:
+        >>> from metalearn.data import omniglot
         >>> splits = omniglot("vinyals")  # doctest: +SKIP
         >>> splits.test.n_classes  # doctest: +SKIP
         1692

@@ -27,6 +27,7 @@ class Sinusoids:
         arXiv 1703.03400, section 5.1. The text does not write the formula out; the sign is that of the authors' code.
 
     Example:
+        >>> from metalearn.data import Sinusoids
         >>> Sinusoids().sample(n_tasks=25, n_shot=10, n_query=10)
         Episode(support_x=[25, 10, 1], support_y=[25, 10, 1], query_x=[25, 10, 1], query_y=[25, 10, 1], n_way=None)
     """
@@ -73,6 +74,7 @@ def sinusoids() -> Sinusoids:
     """Return the sine waves of the MAML paper: training and test tasks come from one distribution.
 
     Example:
+        >>> from metalearn.data import sinusoids
         >>> sinusoids().amplitude
         (0.1, 5.0)
     """

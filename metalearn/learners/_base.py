@@ -31,6 +31,19 @@ class Learner(nn.Module, ABC):
     Attributes:
         how: How tasks of a batch are run, as in :func:`metalearn.over_tasks`.
         chunk_size: Tasks whose graphs are in memory at once in :meth:`backward`; ``None``: one in a loop, all in vmap.
+
+    Example:
+        >>> import torch
+        >>> from metalearn.learners import Learner
+        >>> class MeanOfSupport(Learner):
+        ...     def adapt(self, support_x, support_y, *, n_way=None, n_steps=None):
+        ...         return support_y.mean(0)
+        ...     def predict(self, adapted, x):
+        ...         return adapted.expand(len(x), -1)
+        >>> learner = MeanOfSupport(torch.nn.functional.mse_loss)
+        >>> adapted = learner.adapt(torch.zeros(2, 1), torch.tensor([[1.0], [3.0]]))
+        >>> learner.predict(adapted, torch.zeros(1, 1))
+        tensor([[2.]])
     """
 
     def __init__(self, loss_fn: TaskLoss = F.cross_entropy) -> None:
@@ -73,7 +86,8 @@ class Learner(nn.Module, ABC):
         size = self.chunk_size or (n_tasks if how == "vmap" else 1)
         total = batch.query_y.new_zeros((), dtype=torch.get_default_dtype())
         for start in range(0, n_tasks, size):
-            loss = over_tasks(self.loss, batch[start : start + size], self.how).sum() / n_tasks
+            part = batch if size >= n_tasks else batch[start : start + size]
+            loss = over_tasks(self.loss, part, self.how).sum() / n_tasks
             loss.backward()
             total = total + loss.detach()
         return total

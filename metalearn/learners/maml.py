@@ -46,6 +46,7 @@ class MAML(Learner):
 
     Example:
         >>> import torch
+        >>> from metalearn.learners import MAML
         >>> from metalearn.networks import MLP
         >>> learner = MAML(MLP([1, 40, 1]), inner_lr=0.01, loss_fn=torch.nn.functional.mse_loss)
         >>> adapted = learner.adapt(torch.zeros(5, 1), torch.zeros(5, 1))

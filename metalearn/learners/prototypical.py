@@ -31,6 +31,9 @@ class Prototypical(Learner):
         Matching and prototypical networks.
 
     Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from metalearn.learners import Prototypical
         >>> learner = Prototypical(nn.Identity())
         >>> adapted = learner.adapt(torch.tensor([[0.0], [2.0], [5.0]]), torch.tensor([0, 0, 1]))
         >>> learner.predict(adapted, torch.tensor([[4.0]]))

@@ -1,0 +1,92 @@
+"""The compiled meta-gradient equals the eager one, for as long as parameters and statistics change."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from metalearn import Episode, fit
+from metalearn.compiled import compile_backward
+from metalearn.data import sinusoids
+from metalearn.learners import MAML, Prototypical
+from metalearn.networks import MLP
+
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch's own, on the first compile
+
+
+@pytest.fixture(autouse=True)
+def double():
+    torch.set_default_dtype(torch.float64)
+    torch.manual_seed(0)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def tasks(n_tasks=4):
+    x, y = torch.randn(n_tasks, 9, 4), torch.arange(9).repeat(n_tasks, 1) % 3
+    return Episode(x[:, :6], y[:, :6], x[:, 6:], y[:, 6:], n_way=3)
+
+
+def gradient(backward, learner, batch):
+    learner.zero_grad()
+    loss = backward(batch)
+    return loss, [p.grad for p in learner.parameters()]
+
+
+class Scaled(MAML):
+    """MAML with a parameter that the loss does not use and one that is not trained."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.unused = nn.Parameter(torch.ones(2))
+        next(self.model.parameters()).requires_grad_(False)
+
+
+LEARNERS = {
+    "MAML": lambda: MAML(MLP([4, 8, 3], norm="batch"), 0.3, 2),
+    "MAML, layer norm": lambda: MAML(nn.Sequential(nn.Linear(4, 6), nn.LayerNorm(6), nn.Tanh(), nn.Linear(6, 3)), 0.3),
+    "with an unused and a fixed parameter": lambda: Scaled(MLP([4, 8, 3]), 0.3),
+    "Prototypical": lambda: Prototypical(MLP([4, 8, 5], norm="support")),
+}
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_the_traced_gradient_equals_the_eager_one(name, monkeypatch):
+    monkeypatch.setattr("torch._inductor.compile", lambda graph, example: graph)  # compiling takes half a minute each
+    learner = LEARNERS[name]()
+    compiled = compile_backward(learner)
+    for chunk_size in (None, 2):
+        learner.chunk_size = chunk_size
+        for _ in range(2):  # the second time at other weights, which must not be built in
+            batch = tasks()
+            loss, ours = gradient(compiled, learner, batch)
+            expected_loss, expected = gradient(learner.backward, learner, batch)
+            torch.testing.assert_close((loss, ours), (expected_loss, expected), rtol=1e-10, atol=1e-12)
+            with torch.no_grad():
+                for p in learner.parameters():
+                    p += 0.1 * torch.randn_like(p)
+
+
+def test_fit_compiled_learns_the_same_weights():
+    weights = []
+    for compile in (False, True):
+        torch.manual_seed(0)
+        learner = MAML(MLP([1, 8, 1]), inner_lr=0.01, loss_fn=F.mse_loss)
+        history = fit(learner, lambda g: sinusoids().sample(4, 5, 5, g), 3, progress=False, compile=compile)
+        weights.append((torch.tensor(history.losses), *(p.detach() for p in learner.parameters())))
+    torch.testing.assert_close(*weights, rtol=1e-10, atol=1e-12)
+
+
+def test_a_learner_with_its_own_backward_is_refused():
+    class Own(MAML):
+        def backward(self, batch):
+            return super().backward(batch)
+
+    with pytest.raises(ValueError, match="Own has its own"):
+        compile_backward(Own(MLP([1, 1]), 0.1))
+
+
+def test_a_missing_compiler_is_named(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(RuntimeError, match="no 'no-such-compiler'"):
+        compile_backward(MAML(MLP([1, 1]), 0.1))

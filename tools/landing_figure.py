@@ -1,0 +1,85 @@
+"""Draw the picture of the book's first page from the recorded run on sine waves.
+
+Run ``python tools/landing_figure.py``; it writes book/_static/result.png, the same bytes each time.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import matplotlib as mpl
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from metalearn import experiments, plotting
+from metalearn.data import sinusoids
+
+TARGET = Path(__file__).resolve().parents[1] / "book" / "_static" / "result.png"
+METHODS = {  # as in the recorded run: what each was trained on
+    "from scratch": {"method": "scratch", "train_shot": None},
+    "joint training": {"method": "joint", "train_shot": 10},
+    "MAML": {"method": "maml", "train_shot": 10},
+}
+N_SHOT = 5
+SEED = 6  # of the three waves
+
+
+def medians(run: dict[str, Any], label: str) -> dict[int, list[float]]:
+    """Return the median error over test tasks, by number of inner steps: one value for each seed."""
+    rows = experiments.rows(run, n_shot=N_SHOT, **METHODS[label])
+    steps = dict.fromkeys(row["n_steps"] for row in rows)
+    return {k: [row["median"] for row in rows if row["n_steps"] == k] for k in steps}
+
+
+def draw_tasks(axes: Axes) -> None:
+    """Draw three tasks: a wave each, and the five points that a learner is given."""
+    tasks = sinusoids().sample(3, N_SHOT, 400, torch.Generator().manual_seed(SEED))
+    for i, look in enumerate(("o-", "s--", "^:")):
+        task = tasks[i]
+        order = task.query_x[:, 0].argsort()
+        axes.plot(task.query_x[order, 0], task.query_y[order, 0], look[1:], color="black", alpha=0.5)
+        axes.plot(task.support_x[:, 0], task.support_y[:, 0], look[0], color="black")
+    axes.set(title="three tasks: a wave from five points", xlabel="x", ylabel="y")
+
+
+def draw_result(axes: Axes) -> None:
+    """Draw each method's median error by inner steps: a line for the mean over the seeds, a band for their range."""
+    run = experiments.load("sinusoid_maml")
+    for label in METHODS:
+        by_step = medians(run, label)
+        (line,) = axes.plot(list(by_step), [mean(v) for v in by_step.values()], "o-", color=plotting.COLOURS[label])
+        low, high = ([pick(v) for v in by_step.values()] for pick in (min, max))
+        axes.fill_between(list(by_step), low, high, color=line.get_color(), alpha=0.25, linewidth=0)
+        axes.text(10, high[-1] + 0.08, label, color=line.get_color(), ha="right", va="bottom")
+    axes.set(title="error on new waves", xlabel="gradient steps on the five points", ylabel="median squared error")
+    axes.set_ylim(0, 4)
+    axes.set_xticks([0, 1, 5, 10])
+
+
+def draw() -> Figure:
+    """Return the picture."""
+    figure = Figure(figsize=(7, 2.8))
+    left, right = figure.subplots(1, 2)
+    draw_tasks(left)
+    draw_result(right)
+    return figure
+
+
+def save(path: Path) -> None:
+    """Write the picture in the book's style, without a date or a version in it."""
+    buffer = io.BytesIO()
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        plotting.use_style()
+        draw().savefig(buffer, dpi=200)
+    with Image.open(buffer) as image:  # few colours: a small file
+        image.convert("RGB").quantize(64, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
+if __name__ == "__main__":
+    save(TARGET)
