@@ -1,5 +1,7 @@
 """The compiled meta-gradient equals the eager one, for as long as parameters and statistics change."""
 
+import shutil
+
 import pytest
 import torch
 from torch import nn
@@ -67,6 +69,7 @@ def test_the_traced_gradient_equals_the_eager_one(name, monkeypatch):
                     p += 0.1 * torch.randn_like(p)
 
 
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler here")
 def test_fit_compiled_learns_the_same_weights():
     weights = []
     for compile in (False, True):
