@@ -5,8 +5,8 @@ and the results are written anew after each run that ends.
 
 Settings follow Finn, Abbeel, Levine, 2017, arXiv 1703.03400, section 5.1 and the authors' code: a network of two hidden
 layers of 40 units, one inner step of 0.01, Adam at 0.001, 25 tasks a step, 70,000 steps, initial weights of standard
-deviation 0.01, as many query points as support points in training. The paper's step size for the joint model is "tuned
-automatically"; here it is the best of a grid on 200 validation tasks, for each baseline and each number of points.
+deviation 0.01, as many query points as support points in training. The step size of each baseline is the best
+of a grid on 200 validation tasks, for each number of points.
 """
 
 from __future__ import annotations
