@@ -17,12 +17,12 @@ from torch.nn import functional as F
 
 from metalearn import learners
 from metalearn.learners import Learner
-from metalearn.networks import MLP, Conv4
+from metalearn.networks import MLP, Conv4, RelationModule
 
 FORMAT = "1"  # raise it when the content changes
 KEY = "metalearn classifier"  # of the format in the header
 LEARNERS = {name: getattr(learners, name) for name in learners.__all__ if name != "Learner"}
-NETWORKS: dict[str, type[Conv4] | type[MLP]] = {"Conv4": Conv4, "MLP": MLP}
+NETWORKS: dict[str, type[Conv4 | MLP | RelationModule]] = {"Conv4": Conv4, "MLP": MLP, "RelationModule": RelationModule}
 
 
 def write_file(path: Path, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:

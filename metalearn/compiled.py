@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from metalearn.episodes import Episode
-from metalearn.learners._base import Learner
+from metalearn.episodes import Batch, Episode
+from metalearn.learners._base import Learner, episodes_only
 from metalearn.vectorize import over_tasks
 
 Gradient = Callable[[list[Tensor]], tuple[Tensor, list[Tensor | None]]]
 
 
-def compile_backward(learner: Learner) -> Callable[[Episode], Tensor]:
+def compile_backward(learner: Learner) -> Callable[[Episode | Batch], Tensor]:
     """Return a function that does what ``learner.backward`` does, compiled; ``fit(..., compile=True)`` calls it.
 
     The first batch of each shape takes seconds to compile (up to half a minute on a slow machine). It pays for small
@@ -55,7 +55,8 @@ def compile_backward(learner: Learner) -> Callable[[Episode], Tensor]:
         )
     objective, compiled = _Objective(learner), dict[Hashable, Gradient]()
 
-    def backward(batch: Episode) -> Tensor:
+    def backward(batch: Episode | Batch) -> Tensor:
+        batch = episodes_only(learner, batch)
         size = learner.chunk_size or len(batch)
         total = batch.query_y.new_zeros((), dtype=torch.get_default_dtype())
         trained = [name for name, p in objective.named_parameters() if p.requires_grad]

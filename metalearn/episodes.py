@@ -88,6 +88,29 @@ class Episode:
         return f"Episode({shapes}, n_way={self.n_way})"
 
 
+class Batch(NamedTuple):
+    """An ordinary labelled batch: examples and one label each; pairs and triplets hold a tuple of inputs.
+
+    Args:
+        x: Inputs ``[n, ...]``, or a tuple of such (the two sides of pairs, the three of triplets).
+        y: Labels ``[n]``: class ids, or for pairs 1 where both sides are of one class and 0 where not.
+
+    Example:
+        >>> import torch
+        >>> from metalearn import Batch
+        >>> x, y = Batch(torch.zeros(4, 2), torch.tensor([0, 1, 1, 0]))
+        >>> len(y)
+        4
+    """
+
+    x: Inputs
+    y: Tensor
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Move every tensor to ``device``."""
+        return Batch(tree_map(lambda leaf: leaf.to(device), self.x), self.y.to(device))
+
+
 class Pool:
     """Labelled examples of many classes, on one device, from which episodes are drawn.
 
@@ -249,7 +272,7 @@ class Pool:
         second = min(max(first + 1, round((fractions[0] + fractions[1]) * self.n_classes)), self.n_classes - 1)
         return Splits(self.select(order[:first]), self.select(order[first:second]), self.select(order[second:]))
 
-    def sample_batch(self, batch_size: int, generator: torch.Generator | None = None) -> tuple[Inputs, Tensor]:
+    def sample_batch(self, batch_size: int, generator: torch.Generator | None = None) -> Batch:
         """Draw an ordinary labelled batch, with replacement.
 
         Returns:
@@ -257,7 +280,7 @@ class Pool:
         """
         index = torch.randint(len(self), (batch_size,), generator=generator, device=_device(generator, self))
         index = index.to(self.device)
-        return self.read(index, generator), self.y[index]
+        return Batch(self.read(index, generator), self.y[index])
 
     def read(self, index: Tensor, generator: torch.Generator | None = None) -> Inputs:
         """Return the examples at ``index`` (any shape), converted and transformed as drawing does."""
@@ -290,7 +313,14 @@ class Splits(NamedTuple):
 
 
 def sample_episodes(
-    pool: Pool, n_tasks: int, n_way: int, n_shot: int, n_query: int, generator: torch.Generator | None = None
+    pool: Pool,
+    n_tasks: int,
+    n_way: int,
+    n_shot: int,
+    n_query: int,
+    generator: torch.Generator | None = None,
+    *,
+    groups: Sequence[str] | None = None,
 ) -> Episode:
     """Draw a batch of N-way K-shot episodes from a pool.
 
@@ -304,12 +334,14 @@ def sample_episodes(
         n_shot: Support examples of each class, at least 1.
         n_query: Query examples of each class, at least 1.
         generator: Source of randomness; the same state draws the same episodes.
+        groups: Group of each class ``[n_classes]``, such as its alphabet. The classes of a task then come from one
+            group, drawn uniformly among those with enough classes.
 
     Returns:
         A batch of episodes: ``support_x [n_tasks, n_way * n_shot, ...]``, ``query_x [n_tasks, n_way * n_query, ...]``.
 
     Raises:
-        ValueError: If the pool has too few classes, or too few examples in one of them.
+        ValueError: If the pool or every group has too few classes, or a class has too few examples.
 
     Example:
         >>> import torch
@@ -325,7 +357,12 @@ def sample_episodes(
         return torch.rand(shape, generator=generator, device=device)
 
     sizes, starts = pool.class_sizes.to(device), pool.class_starts.to(device)
-    classes = keys(n_tasks, pool.n_classes).topk(n_way).indices  # [n_tasks, n_way]
+    class_keys = keys(n_tasks, pool.n_classes)
+    if groups is not None:
+        member = _group_members(pool, groups, n_way).to(device)  # [n_groups, n_classes]
+        picked = (keys(n_tasks) * len(member)).long()
+        class_keys = class_keys.masked_fill(~member[picked], -1)
+    classes = class_keys.topk(n_way).indices  # [n_tasks, n_way]
     order = keys(n_tasks, n_way, int(sizes.max()))
     order[torch.arange(order.shape[-1], device=device) >= sizes[classes].unsqueeze(-1)] = -1  # beyond the class's end
     chosen = starts[classes].unsqueeze(-1) + order.topk(n_shot + n_query).indices  # [n_tasks, n_way, n_shot + n_query]
@@ -339,6 +376,106 @@ def sample_episodes(
     support_x, support_y = rows(chosen[:, :, :n_shot])
     query_x, query_y = rows(chosen[:, :, n_shot:])
     return Episode(support_x, support_y, query_x, query_y, n_way=n_way)
+
+
+def sample_pairs(pool: Pool, n_pairs: int, generator: torch.Generator | None = None) -> Batch:
+    """Draw pairs of examples, half of them of one class and half of two.
+
+    Classes are drawn uniformly, whatever their sizes; the two examples of one class are different ones.
+
+    Args:
+        pool: Where to draw from.
+        n_pairs: Number of pairs, even and at least 2.
+        generator: Source of randomness.
+
+    Returns:
+        ``x = (left, right)``, each ``[n_pairs, ...]``, and ``y [n_pairs]``: 1 for one class, 0 for two.
+
+    Raises:
+        ValueError: If ``n_pairs`` is odd, the pool has one class only, or a class has a single example.
+
+    Example:
+        >>> import torch
+        >>> from metalearn import Pool, sample_pairs
+        >>> (left, right), y = sample_pairs(Pool(torch.zeros(6, 2), torch.tensor([0, 0, 0, 1, 1, 1])), 4)
+        >>> left.shape, y
+        (torch.Size([4, 2]), tensor([1, 0, 1, 0]))
+    """
+    if n_pairs < 2 or n_pairs % 2:
+        raise ValueError(f"n_pairs must be even and at least 2, for as many equal as unequal pairs, got {n_pairs}")
+    anchor, positive, negative, _ = _triplets(pool, n_pairs, generator)
+    y = 1 - torch.arange(n_pairs, device=pool.device) % 2
+    other = torch.where(y.bool(), positive, negative)
+    return Batch((pool.read(anchor, generator), pool.read(other, generator)), y)
+
+
+def sample_triplets(pool: Pool, n_triplets: int, generator: torch.Generator | None = None) -> Batch:
+    """Draw triplets: an anchor, another example of its class, and an example of another class.
+
+    Args:
+        pool: Where to draw from.
+        n_triplets: Number of triplets, at least 1.
+        generator: Source of randomness.
+
+    Returns:
+        ``x = (anchor, positive, negative)``, each ``[n_triplets, ...]``, and ``y [n_triplets]``: the anchor's class id.
+
+    Raises:
+        ValueError: If the pool has one class only, or a class has a single example.
+
+    Example:
+        >>> import torch
+        >>> from metalearn import Pool, sample_triplets
+        >>> pool = Pool(torch.tensor([0.0, 0.0, 1.0, 1.0]), torch.tensor([0, 0, 1, 1]))
+        >>> (anchor, positive, negative), y = sample_triplets(pool, 8)
+        >>> bool((anchor == positive).all()), bool((anchor == negative).any())
+        (True, False)
+    """
+    if n_triplets < 1:
+        raise ValueError(f"n_triplets must be at least 1, got {n_triplets}")
+    *rows, y = _triplets(pool, n_triplets, generator)
+    return Batch(tuple(pool.read(index, generator) for index in rows), y)
+
+
+def _triplets(pool: Pool, n: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return rows of anchors, positives and negatives, and the anchors' class ids, each ``[n]``."""
+    smallest = int(pool.class_sizes.argmin())
+    if pool.n_classes < 2:
+        raise ValueError(
+            f"unequal pairs need at least 2 classes, the pool has {pool.n_classes}: {pool.class_names[0]!r}"
+        )
+    if pool.class_sizes[smallest] < 2:
+        raise ValueError(
+            f"equal pairs need at least 2 examples of each class, but class {pool.class_names[smallest]!r} has 1: keep"
+            " the larger classes with pool.select(pool.class_sizes >= 2)"
+        )
+    device = _device(generator, pool)
+    sizes, starts = pool.class_sizes.to(device), pool.class_starts.to(device)
+
+    def below(high: Tensor | int) -> Tensor:
+        return (torch.rand(n, generator=generator, device=device) * high).long()
+
+    first = below(pool.n_classes)
+    second = (first + 1 + below(pool.n_classes - 1)) % pool.n_classes
+    anchor = below(sizes[first])
+    positive = (anchor + 1 + below(sizes[first] - 1)) % sizes[first]
+    rows = starts[first] + anchor, starts[first] + positive, starts[second] + below(sizes[second])
+    return rows[0].to(pool.device), rows[1].to(pool.device), rows[2].to(pool.device), first.to(pool.device)
+
+
+def _group_members(pool: Pool, groups: Sequence[str], n_way: int) -> Tensor:
+    """Return which classes belong to which group ``[n_groups, n_classes]``, groups of fewer than n_way left out."""
+    if len(groups) != pool.n_classes:
+        raise ValueError(f"groups must name the group of each of {pool.n_classes} classes, got {len(groups)} names")
+    member = torch.tensor([[group == own for own in groups] for group in dict.fromkeys(groups)])
+    member = member[member.sum(1) >= n_way]
+    if not len(member):
+        raise ValueError(f"n_way={n_way} needs a group of as many classes, the largest has {_largest(groups)}")
+    return member
+
+
+def _largest(groups: Sequence[str]) -> int:
+    return max(list(groups).count(group) for group in dict.fromkeys(groups))
 
 
 def _check_sizes(pool: Pool, n_tasks: int, n_way: int, n_shot: int, n_query: int) -> None:

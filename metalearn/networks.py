@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import pairwise
@@ -130,7 +130,7 @@ def convert_norms(model: nn.Module, policy: str) -> nn.Module:
         for name, child in module.named_children():
             if isinstance(child, _BatchNorm | BatchStatistics):
                 setattr(module, name, _converted(child, policy))
-        if isinstance(module, MLP | Conv4) and module.config["norm"] in get_args(StatisticsPolicy):
+        if isinstance(module, MLP | Conv4 | RelationModule) and module.config["norm"] in get_args(StatisticsPolicy):
             module.config["norm"] = policy
     return model
 
@@ -186,7 +186,7 @@ def _collect() -> Iterator[Collected]:
         _collecting.reset(token)
 
 
-def support_statistics(model: nn.Module, params: Mapping[str, Tensor], support_x: Tensor) -> dict[str, Tensor]:
+def support_statistics(model: nn.Module, params: Mapping[str, Tensor], *inputs: Any) -> dict[str, Tensor]:
     """Return what the ``"support"`` layers of a model measure on a support set, by buffer name.
 
     Together with the weights, the result is all that ``functional_call(model, {**params, **statistics}, (x,))`` needs
@@ -195,7 +195,7 @@ def support_statistics(model: nn.Module, params: Mapping[str, Tensor], support_x
     Args:
         model: A network; without ``"support"`` layers the result is empty and nothing is computed.
         params: Weights at which to measure, by name.
-        support_x: Inputs ``[n_support, ...]``.
+        *inputs: What the model's forward pass takes: as a rule the support inputs ``[n_support, ...]``.
 
     Example:
         >>> import torch
@@ -209,7 +209,7 @@ def support_statistics(model: nn.Module, params: Mapping[str, Tensor], support_x
     if not layers:
         return {}
     with _collect() as found:
-        functional_call(model, dict(params), (support_x,))
+        functional_call(model, dict(params), inputs)
     statistics = {}
     for layer, passes in found.items():
         if layer in layers:
@@ -219,13 +219,14 @@ def support_statistics(model: nn.Module, params: Mapping[str, Tensor], support_x
 
 
 @torch.no_grad()
-def set_statistics(model: nn.Module, batches: Iterable[Tensor]) -> None:
+def set_statistics(model: nn.Module, batches: Iterable[Any], forward: Callable[[Any], object] | None = None) -> None:
     """Estimate the stored statistics of a model's ``"frozen"`` layers over batches of inputs.
 
     Args:
         model: A network; without ``"frozen"`` layers nothing happens.
         batches: Inputs ``[n, ...]`` each; the result is their mean and total variance, layer by layer, with each
             batch normalised by its own statistics on the way ("precise" batch normalisation).
+        forward: What runs the model on one batch, where calling the model does not.
 
     Example:
         >>> import torch
@@ -238,8 +239,8 @@ def set_statistics(model: nn.Module, batches: Iterable[Tensor]) -> None:
     if not any(_policy(layer) == "frozen" for layer in model.modules()):
         return
     with _collect() as found:
-        for x in batches:
-            model(x)
+        for batch in batches:
+            (forward or model)(batch)
     for layer, passes in found.items():
         if layer.policy == "frozen":
             counts = layer.mean.new_tensor([count for count, _, _ in passes])
@@ -289,6 +290,7 @@ class MLP(nn.Sequential):
                 layers += [make_norm(norm, n_out), nn.ReLU()] if norm != "none" else [nn.ReLU()]
         super().__init__(*layers)
         self.config: dict[str, Any] = {"sizes": list(sizes), "norm": norm, "init_std": init_std}
+        self.n_features = sizes[-1]
 
 
 class Conv4(nn.Module):
@@ -301,11 +303,13 @@ class Conv4(nn.Module):
         channels: Channels of each block.
         norm: ``"batch"``, ``"support"``, ``"frozen"``, ``"group"`` or ``"none"``; see :func:`make_norm`.
         downsample: ``"pool"``: 2×2 max-pooling after each block, features flattened; ``"stride"``: convolutions of
-            stride 2 and the mean over positions at the end, as MAML has it for Omniglot.
+            stride 2 and the mean over positions at the end, as MAML has it for Omniglot; ``"maps"``: pooling after the
+            first two blocks only, features kept as maps ``[n, channels, image_size // 4, image_size // 4]``, as
+            relation networks have it.
 
     Attributes:
         config: The arguments above by name, from which a saved network is built again.
-        n_features: Size of the features.
+        n_features: Size of the features; of maps, the number of channels.
 
     Raises:
         ValueError: If an option is unknown or the images are too small.
@@ -332,18 +336,20 @@ class Conv4(nn.Module):
         downsample: str = "pool",
     ) -> None:
         super().__init__()
-        if downsample not in ("pool", "stride"):
-            raise ValueError(f"downsample must be 'pool' or 'stride', got {downsample!r}")
+        if downsample not in ("pool", "stride", "maps"):
+            raise ValueError(f"downsample must be 'pool', 'stride' or 'maps', got {downsample!r}")
+        if downsample == "maps" and n_outputs is not None:
+            raise ValueError(f"downsample='maps' returns feature maps, leave n_outputs out, got n_outputs={n_outputs}")
         if downsample == "pool" and image_size < 16:
             raise ValueError(f"four poolings need images of at least 16 pixels, got image_size={image_size}")
         stride = 2 if downsample == "stride" else 1
         blocks: list[nn.Module] = []
-        for n_in in (in_channels, channels, channels, channels):
+        for i, n_in in enumerate((in_channels, channels, channels, channels)):
             blocks += [nn.Conv2d(n_in, channels, 3, stride, padding=1), make_norm(norm, channels), nn.ReLU()]
-            if downsample == "pool":
+            if downsample == "pool" or (downsample == "maps" and i < 2):
                 blocks.append(nn.MaxPool2d(2))
         end = nn.AdaptiveAvgPool2d(1) if downsample == "stride" else nn.Identity()
-        self.blocks = nn.Sequential(*blocks, end, nn.Flatten())
+        self.blocks = nn.Sequential(*blocks, end, nn.Identity() if downsample == "maps" else nn.Flatten())
         self.n_features = channels * (image_size // 16) ** 2 if downsample == "pool" else channels
         self.head = nn.Identity() if n_outputs is None else nn.Linear(self.n_features, n_outputs)
         self.config: dict[str, Any] = {
@@ -359,3 +365,77 @@ class Conv4(nn.Module):
         """Return features or logits ``[n, n_features or n_outputs]`` of images ``[n, in_channels, height, width]``."""
         logits: Tensor = self.head(self.blocks(x))
         return logits
+
+
+class RelationModule(nn.Module):
+    """Two convolutional blocks and two dense layers that score how alike two feature maps are.
+
+    Args:
+        channels: Channels of each of the two maps, and of the blocks.
+        map_size: Height and width of the maps; at least 4.
+        n_hidden: Units of the hidden dense layer.
+        norm: Normalisation of the blocks, as in :func:`make_norm`.
+
+    Attributes:
+        config: The arguments above by name, from which a saved network is built again.
+
+    Reference:
+        Sung, Yang, Zhang, Xiang, Torr, Hospedales: Learning to Compare: Relation Network for Few-Shot Learning, 2018,
+        arXiv 1711.06025, figure 2.
+
+    Example:
+        >>> import torch
+        >>> from metalearn.networks import RelationModule
+        >>> RelationModule(64)(torch.zeros(10, 128, 7, 7)).shape
+        torch.Size([10, 1])
+    """
+
+    def __init__(self, channels: int = 64, *, map_size: int = 7, n_hidden: int = 8, norm: str = "batch") -> None:
+        super().__init__()
+        if map_size < 4:
+            raise ValueError(f"two poolings need maps of at least 4 pixels, got map_size={map_size}")
+        blocks: list[nn.Module] = []
+        for n_in in (2 * channels, channels):
+            blocks += [nn.Conv2d(n_in, channels, 3, padding=1), make_norm(norm, channels), nn.ReLU(), nn.MaxPool2d(2)]
+        dense = [nn.Linear(channels * (map_size // 4) ** 2, n_hidden), nn.ReLU(), nn.Linear(n_hidden, 1)]
+        self.layers = nn.Sequential(*blocks, nn.Flatten(), *dense)
+        self.config: dict[str, Any] = {"channels": channels, "map_size": map_size, "n_hidden": n_hidden, "norm": norm}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return scores ``[n, 1]`` of pairs of maps, stacked along their channels ``[n, 2 * channels, size, size]``."""
+        scores: Tensor = self.layers(x)
+        return scores
+
+
+class LSTMCell(nn.Module):
+    """A long short-term memory cell as one matrix product, so that ``torch.func.vmap`` has rules for all of it.
+
+    ``nn.LSTMCell`` computes the same, but vmap refuses it.
+
+    Args:
+        n_inputs: Size of the input.
+        n_hidden: Size of the hidden state and of the cell state.
+
+    Reference:
+        Hochreiter, Schmidhuber: Long Short-Term Memory, 1997, with the forget gate of Gers, Schmidhuber, Cummins, 2000.
+
+    Example:
+        >>> import torch
+        >>> from metalearn.networks import LSTMCell
+        >>> cell, state = LSTMCell(3, 5), (torch.zeros(2, 5), torch.zeros(2, 5))
+        >>> hidden, memory = cell(torch.zeros(2, 3), state)
+        >>> hidden.shape, memory.shape
+        (torch.Size([2, 5]), torch.Size([2, 5]))
+    """
+
+    def __init__(self, n_inputs: int, n_hidden: int) -> None:
+        super().__init__()
+        self.n_hidden = n_hidden
+        self.gates = nn.Linear(n_inputs + n_hidden, 4 * n_hidden)  # input, forget, candidate, output
+
+    def forward(self, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the new hidden and cell state ``[n, n_hidden]`` after an input ``[n, n_inputs]``."""
+        hidden, cell = state
+        enter, keep, candidate, leave = self.gates(torch.cat([x, hidden], -1)).chunk(4, -1)
+        cell = keep.sigmoid() * cell + enter.sigmoid() * candidate.tanh()
+        return leave.sigmoid() * cell.tanh(), cell

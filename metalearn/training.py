@@ -18,10 +18,12 @@ from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from metalearn.compiled import compile_backward
-from metalearn.episodes import Episode
-from metalearn.evaluation import Sample, Score
+from metalearn.episodes import Batch, Episode
+from metalearn.evaluation import Score
 from metalearn.learners._base import Learner, check_values
 from metalearn.runtime import progress_bar
+
+TrainingSample = Callable[[torch.Generator], Episode | Batch]
 
 FORMAT = 1  # of checkpoints; raise it when their content changes
 
@@ -70,7 +72,7 @@ def cosine(n_steps: int, final: float = 0.0) -> Callable[[int], float]:
 
 def fit(
     learner: Learner,
-    sample: Sample,
+    sample: TrainingSample,
     n_steps: int,
     *,
     outer_lr: float = 1e-3,
@@ -93,7 +95,8 @@ def fit(
 
     Args:
         learner: Any learner; trained in place.
-        sample: ``sample(generator) -> batch of episodes``; all randomness must come from the generator.
+        sample: ``sample(generator) -> batch of episodes`` (or a labelled batch, for learners that take such); all
+            randomness must come from the generator.
         n_steps: Number of outer steps in all, those of an earlier sitting included.
         outer_lr: Learning rate of Adam, where no ``optimizer`` is given.
         optimizer: An optimiser over the learner's parameters.
@@ -156,8 +159,8 @@ class _Run:
 
     learner: Learner
     optimizer: torch.optim.Optimizer
-    sample: Sample
-    backward: Callable[[Episode], Tensor]
+    sample: TrainingSample
+    backward: Callable[[Episode | Batch], Tensor]
     schedule: Callable[[int], float] | None
     max_grad_norm: float | None
     seed: int
@@ -177,7 +180,7 @@ class _Run:
         if self.checkpoint is not None and self.checkpoint.exists():
             self.load()
 
-    def draw(self, generator: torch.Generator) -> Episode:
+    def draw(self, generator: torch.Generator) -> Episode | Batch:
         return self.sample(generator).to(self.device)
 
     def step(self) -> float:
@@ -196,7 +199,7 @@ class _Run:
         self.history.losses.append(loss)
         return loss
 
-    def refuse(self, batch: Episode, loss: float) -> None:
+    def refuse(self, batch: Episode | Batch, loss: float) -> None:
         check_values(batch)  # if the data are to blame, say so
         what = "loss" if not math.isfinite(loss) else "gradient"
         raise FloatingPointError(

@@ -10,18 +10,34 @@ from torch.nn import functional as F
 from torch.utils._pytree import tree_leaves
 
 import metalearn.learners
-from metalearn import Episode, Pool, evaluate, fit, over_tasks, sample_episodes
-from metalearn.learners import MAML, Learner, Prototypical
+from metalearn import Episode, Pool, evaluate, fit, over_tasks, sample_episodes, sample_pairs, sample_triplets
+from metalearn.learners import MAML, Matching, Prototypical, Relation, Siamese, Transfer
 from metalearn.networks import MLP, BatchStatistics, Conv4, convert_norms
 
 N_WAY, N_FEATURES, N_SIGNAL = 3, 16, 3
 
-FACTORIES = {  # a new learner is entered here, and passes
+FACTORIES = {  # a new learner is entered here, each of its kinds with a comma and a word, and passes
     "MAML": lambda: MAML(MLP([N_FEATURES, 32, N_WAY]), 0.3, 5),
-    "Prototypical": lambda: Prototypical(MLP([N_FEATURES, 32, 8])),
+    "Matching": lambda: Matching(encoder(), temperature=0.3),
+    "Matching, full context": lambda: Matching(encoder(), full_context=True, n_reads=2, temperature=0.3),
+    "Prototypical": lambda: Prototypical(encoder()),
+    "Prototypical, cosine": lambda: Prototypical(encoder(), distance="cosine", temperature=0.3),
+    "Relation": lambda: Relation(encoder(), MLP([16, 32, 1])),
+    "Siamese, contrastive": lambda: Siamese(encoder(), margin=2.0),
+    "Siamese, logistic": lambda: Siamese(encoder(), pair_loss="logistic"),
+    "Siamese, triplet": lambda: Siamese(encoder(), pair_loss="triplet"),
+    "Transfer": lambda: Transfer(encoder(), 200, n_inner_steps=20),
+    "Transfer, cosine": lambda: Transfer(encoder(), 200, head="cosine", n_inner_steps=5),
+    "Transfer, fine-tuning": lambda: Transfer(encoder(), 200, encoder_lr=0.01, n_inner_steps=5),
 }
-ITERATES = {"MAML"}  # learners with inner steps
-EQUIVARIANT = {"Prototypical"}  # learners for which a permutation of the classes permutes the predictions, exactly
+ITERATES = {"MAML", "Transfer", "Transfer, cosine", "Transfer, fine-tuning"}  # learners with inner steps
+EQUIVARIANT = set(FACTORIES) - {"MAML"}  # a permutation of the classes permutes the predictions, exactly
+ORDERED = {"Matching, full context"}  # the order of the support matters
+PAIRS = {"Siamese, contrastive": sample_pairs, "Siamese, logistic": sample_pairs, "Siamese, triplet": sample_triplets}
+
+
+def encoder():
+    return MLP([N_FEATURES, 32, 8])
 
 
 def toy(seed, n_classes=60, size=20):
@@ -35,6 +51,15 @@ def toy(seed, n_classes=60, size=20):
 
 def sampler(pool, n_tasks=16, n_shot=2, n_query=5):
     return lambda generator: sample_episodes(pool, n_tasks, N_WAY, n_shot, n_query, generator)
+
+
+def training_sampler(name, pool, n_tasks=16, n_shot=2):
+    """Return what a learner is trained with: episodes, labelled batches, pairs or triplets."""
+    if name.startswith("Transfer"):
+        return lambda generator: pool.sample_batch(64, generator)
+    if name in PAIRS:
+        return lambda generator: PAIRS[name](pool, 64, generator)
+    return sampler(pool, n_tasks, n_shot)
 
 
 def episodes(seed=0):
@@ -57,8 +82,8 @@ def learner(name):
 
 
 def test_every_learner_of_the_package_is_here():
-    assert set(FACTORIES) == set(metalearn.learners.__all__) - {"Learner"}
-    assert all(issubclass(getattr(metalearn.learners, n), Learner) for n in FACTORIES)
+    assert {name.split(",")[0] for name in FACTORIES} == set(metalearn.learners.__all__) - {"Learner"}
+    assert all(type(FACTORIES[name]()).__name__ == name.split(",")[0] for name in FACTORIES)
 
 
 def test_adapt_and_predict_are_pure(learner):
@@ -89,10 +114,11 @@ def test_follows_its_inputs_to_a_device(learner, device):
     assert predictions(learner.to(device), episodes()[0].to(device)).device.type == device
 
 
-def test_order_of_the_support_does_not_matter(learner):
+def test_order_of_the_support_does_not_matter(learner, name):
     task, order = episodes()[0], torch.tensor([5, 2, 0, 4, 1, 3])
     shuffled = Episode(task.support_x[order], task.support_y[order], task.query_x, task.query_y, N_WAY)
-    torch.testing.assert_close(predictions(learner, shuffled), predictions(learner, task), rtol=1e-4, atol=1e-5)
+    same = torch.allclose(predictions(learner, shuffled), predictions(learner, task), rtol=1e-4, atol=1e-5)
+    assert same is (name not in ORDERED)
 
 
 def test_a_permutation_of_the_classes_permutes_the_predictions(learner, name):
@@ -109,18 +135,18 @@ def test_a_single_query_is_predicted_as_among_others(learner):
     torch.testing.assert_close(predictions(learner, alone), predictions(learner, task)[:1])
 
 
-def test_chance_on_random_labels(learner):
+def test_chance_on_random_labels(learner, name):
     torch.manual_seed(1)
     noise = Pool(torch.randn(600, N_FEATURES), torch.arange(600) // 20)
-    fit(learner, sampler(noise, 8), 20, progress=False)
+    fit(learner, training_sampler(name, noise, 8), 20, progress=False)
     score = evaluate(learner, sampler(Pool(torch.randn(600, N_FEATURES), noise.y), 100), 600)
     assert abs(score.mean - 1 / N_WAY) < 2 * score.ci95
 
 
-def test_learns_a_toy_in_seconds(learner):
+def test_learns_a_toy_in_seconds(learner, name):
     test = sampler(toy(1), 100, n_shot=5)
     before = evaluate(learner, test)
-    history = fit(learner, sampler(toy(0, 200), n_shot=5), 250, outer_lr=0.01, progress=False)
+    history = fit(learner, training_sampler(name, toy(0, 200), n_shot=5), 250, outer_lr=0.01, progress=False)
     after = evaluate(learner, test)
     assert after.mean > before.mean + 0.15 and after.mean > 0.85
     assert sum(history.losses[-20:]) < sum(history.losses[:20])
@@ -139,7 +165,7 @@ def test_number_of_inner_steps(learner, name):
         none = learner.adapt(task.support_x, task.support_y, n_way=N_WAY, n_steps=0)
         assert not torch.equal(learner.predict(none, task.query_x), predictions(learner, task))
     else:
-        with pytest.raises(ValueError, match="takes no inner steps, got n_steps=3"):
+        with pytest.raises(ValueError, match=f"{name.split(',')[0]} takes no inner steps, got n_steps=3"):
             learner.adapt(task.support_x, task.support_y, n_way=N_WAY, n_steps=3)
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
-from metalearn.episodes import Episode, Inputs
+from metalearn.episodes import Batch, Episode, Inputs
 from metalearn.vectorize import How, over_tasks, pick_how
 
 Adapted = Any  # a tensor or a pytree of tensors: prototypes, fast weights, a recurrent state
@@ -77,11 +78,13 @@ class Learner(nn.Module, ABC):
         adapted = self.adapt(episode.support_x, episode.support_y, n_way=episode.n_way)
         return self.loss_fn(self.predict(adapted, episode.query_x), episode.query_y)
 
-    def backward(self, batch: Episode) -> Tensor:
+    def backward(self, batch: Episode | Batch) -> Tensor:
         """Add the gradient of the mean loss over a batch of tasks to ``.grad`` and return that loss, detached.
 
-        Tasks that run in a loop are differentiated one by one, so that one graph is in memory at a time.
+        Tasks that run in a loop are differentiated one by one, so that one graph is in memory at a time. A learner
+        that does not learn from episodes replaces this method, and takes what its own sampler draws.
         """
+        batch = episodes_only(self, batch)
         n_tasks, how = len(batch), pick_how(self.how, batch, self)
         size = self.chunk_size or (n_tasks if how == "vmap" else 1)
         total = batch.query_y.new_zeros((), dtype=torch.get_default_dtype())
@@ -92,10 +95,10 @@ class Learner(nn.Module, ABC):
             total = total + loss.detach()
         return total
 
-    def update_statistics(self, batch: Episode) -> None:
+    def update_statistics(self, batch: Episode | Batch) -> None:
         """Estimate stored statistics (norm policy ``"frozen"``) on the inputs of a batch; ``fit`` calls it."""
 
-    def check(self, batch: Episode) -> None:
+    def check(self, batch: Episode | Batch) -> None:
         """Try a batch before a run, and say what is wrong with it: values, shapes, a model that changes itself.
 
         Raises:
@@ -103,12 +106,10 @@ class Learner(nn.Module, ABC):
                 to the model.
         """
         check_values(batch)
-        task = batch[0]
-        before = _snapshot(self)
-        with torch.no_grad():
+        task = episodes_only(self, batch)[0]
+        with torch.no_grad(), unchanged(self):
             adapted = self.adapt(task.support_x, task.support_y, n_way=task.n_way)
             prediction = self.predict(adapted, task.query_x)
-        _check_pure(self, before)
         expected = [len(task.query_y), task.n_way] if task.n_way else list(task.query_y.shape)
         if list(prediction.shape) != expected:
             raise ValueError(
@@ -122,23 +123,57 @@ def count_classes(support_y: Tensor, n_way: int | None) -> int:
     return int(support_y.max()) + 1 if n_way is None else n_way
 
 
-def check_values(batch: Episode) -> None:
+def positive(name: str, value: float) -> float:
+    """Return a value that must be above 0, or say so."""
+    if not value > 0:
+        raise ValueError(f"{name} must be above 0, got {value}")
+    return value
+
+
+def member_of(support_y: Tensor, n_way: int | None) -> Tensor:
+    """Return which support example belongs to which class, bool ``[n_way, n_support]``."""
+    classes = torch.arange(count_classes(support_y, n_way), device=support_y.device)
+    return support_y == classes.unsqueeze(1)
+
+
+def inputs_of(batch: Episode | Batch) -> list[Inputs]:
+    """Return the inputs of a batch, each ``[n, ...]``, without the task axis."""
+    if isinstance(batch, Batch):
+        return list(batch.x) if isinstance(batch.x, tuple) else [batch.x]
+    return [tree_map(lambda leaf: leaf.flatten(0, 1), x) for x in (batch.support_x, batch.query_x)]
+
+
+def episodes_only(learner: nn.Module, batch: Episode | Batch) -> Episode:
+    """Return a batch of episodes, or say that a labelled batch is none."""
+    if isinstance(batch, Batch):
+        raise ValueError(
+            f"{type(learner).__name__} learns from episodes, got a labelled batch: sample with"
+            " metalearn.sample_episodes"
+        )
+    return batch
+
+
+def batches_only(learner: nn.Module, batch: Episode | Batch, sampler: str) -> Batch:
+    """Return a labelled batch, or say that episodes are none."""
+    if not isinstance(batch, Batch):
+        raise ValueError(f"{type(learner).__name__} learns from labelled batches, got {batch}: sample with {sampler}")
+    return batch
+
+
+def check_values(batch: Episode | Batch) -> None:
     """Refuse labels that are not 0…n_way-1, classes without support and values that are not finite.
 
     Args:
-        batch: A batch of episodes.
+        batch: A batch of episodes, or a labelled batch.
 
     Raises:
         ValueError: With what was expected and what was found.
     """
-    named = {"support_x": batch.support_x, "query_x": batch.query_x, "support_y": batch.support_y}
-    for name, part in {**named, "query_y": batch.query_y}.items():
-        for leaf in tree_leaves(part):
-            if leaf.is_floating_point() and not leaf.isfinite().all():
-                bad = (~leaf.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
-                raise ValueError(
-                    f"{name} holds NaN or infinite values, in tasks {bad[:5]} of the batch: clean the data"
-                )
+    if isinstance(batch, Batch):
+        _check_finite({"x": batch.x, "y": batch.y}, "rows")
+        return
+    names = ("support_x", "query_x", "support_y", "query_y")
+    _check_finite({name: getattr(batch, name) for name in names}, "tasks")
     if batch.n_way is None:
         return
     for name, y in {"support_y": batch.support_y, "query_y": batch.query_y}.items():
@@ -151,6 +186,24 @@ def check_values(batch: Episode) -> None:
     if not present.all():
         task, label = (~present).nonzero()[0].tolist()
         raise ValueError(f"task {task} of the batch has no support example of class {label}: each class needs one")
+
+
+def _check_finite(parts: dict[str, Any], counted: str) -> None:
+    for name, part in parts.items():
+        for leaf in tree_leaves(part):
+            if leaf.is_floating_point() and not leaf.isfinite().all():
+                bad = (~leaf.isfinite()).reshape(len(leaf), -1).any(1).nonzero().flatten().tolist()
+                raise ValueError(
+                    f"{name} holds NaN or infinite values, in {counted} {bad[:5]} of the batch: clean the data"
+                )
+
+
+@contextmanager
+def unchanged(module: nn.Module) -> Iterator[None]:
+    """Refuse a forward pass, run inside the context, that changes the module; put back what it changed."""
+    before = _snapshot(module)
+    yield
+    _check_pure(module, before)
 
 
 def _snapshot(module: nn.Module) -> dict[str, Any]:

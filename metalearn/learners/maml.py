@@ -9,8 +9,8 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from metalearn import inner_loop
-from metalearn.episodes import Episode, Inputs
-from metalearn.learners._base import Learner, TaskLoss
+from metalearn.episodes import Batch, Episode, Inputs
+from metalearn.learners._base import Learner, TaskLoss, inputs_of
 from metalearn.networks import BatchStatistics, set_statistics, support_statistics
 
 
@@ -102,9 +102,9 @@ class MAML(Learner):
         prediction: Tensor = functional_call(self.model, adapted, (x,))
         return prediction
 
-    def update_statistics(self, batch: Episode) -> None:
+    def update_statistics(self, batch: Episode | Batch) -> None:
         """Estimate the statistics of ``"frozen"`` layers at the initial weights."""
-        set_statistics(self.model, [batch.support_x.flatten(0, 1), batch.query_x.flatten(0, 1)])
+        set_statistics(self.model, inputs_of(batch))
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode; ``"frozen"`` layers stay with their stored statistics, which inner steps must not replace."""

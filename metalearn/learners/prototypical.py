@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import torch
+from typing import Literal, get_args
+
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.nn import functional as F
 
-from metalearn.episodes import Episode, Inputs
-from metalearn.learners._base import Learner, count_classes
-from metalearn.networks import set_statistics, support_statistics
+from metalearn.episodes import Inputs
+from metalearn.learners._base import member_of, positive
+from metalearn.learners._encoder import EncoderLearner
+
+Distance = Literal["squared euclidean", "cosine"]
 
 
-class Prototypical(Learner):
+class Prototypical(EncoderLearner):
     r"""Embed, average the support of each class, classify by squared Euclidean distance.
 
     Prototype :math:`c_n` is the mean of the embedded support examples of class :math:`n`; the logit of a query is
@@ -20,9 +23,13 @@ class Prototypical(Learner):
     Args:
         encoder: Any module from inputs ``[n, ...]`` to vectors ``[n, n_features]``. With the norm policy ``"frozen"``
             it trains on each batch's own statistics and is tested on stored ones, as the authors' code does.
+        distance: ``"squared euclidean"``, or ``"cosine"``: the logit is then the cosine with the prototype, which the
+            authors found worse.
+        temperature: Divides the logits; above 0. Cosines lie in [-1, 1] and need about 0.1 to be sharp.
 
     Raises:
-        ValueError: From :meth:`adapt`, if the encoder returns no vectors or inner steps are asked for.
+        ValueError: If an option is unknown or out of range; from :meth:`adapt`, if the encoder returns no vectors or
+            inner steps are asked for.
 
     Reference:
         Snell, Swersky, Zemel: Prototypical Networks for Few-shot Learning, 2017, arXiv 1703.05175, equations 1 and 2.
@@ -40,9 +47,14 @@ class Prototypical(Learner):
         tensor([[-9., -1.]])
     """
 
-    def __init__(self, encoder: nn.Module) -> None:
-        super().__init__()
-        self.encoder = encoder
+    def __init__(
+        self, encoder: nn.Module, *, distance: Distance = "squared euclidean", temperature: float = 1.0
+    ) -> None:
+        super().__init__(encoder)
+        if distance not in get_args(Distance):
+            raise ValueError(f"distance must be one of {list(get_args(Distance))}, got {distance!r}")
+        self.distance = distance
+        self.temperature = positive("temperature", temperature)
 
     def adapt(
         self, support_x: Inputs, support_y: Tensor, *, n_way: int | None = None, n_steps: int | None = None
@@ -52,25 +64,14 @@ class Prototypical(Learner):
         Returns:
             ``"prototypes"`` ``[n_way, n_features]``, and the support's statistics where the norm policy needs them.
         """
-        if n_steps is not None:
-            raise ValueError(f"Prototypical takes no inner steps, got n_steps={n_steps}: leave it out")
-        statistics = support_statistics(self.encoder, dict(self.encoder.named_parameters()), support_x)
-        features = self._encode(statistics, support_x)
-        classes = torch.arange(count_classes(support_y, n_way), device=support_y.device)
-        member = (support_y == classes.unsqueeze(1)).to(features.dtype)  # [n_way, n_support]
+        self._refuse_steps(n_steps)
+        features, statistics = self._read_support(support_x)
+        member = member_of(support_y, n_way).to(features.dtype)  # [n_way, n_support]
         return {"prototypes": member @ features / member.sum(1, keepdim=True), **statistics}
 
     def predict(self, adapted: dict[str, Tensor], x: Inputs) -> Tensor:
-        """Return minus the squared distances ``[n, n_way]`` to the prototypes."""
-        statistics = {name: tensor for name, tensor in adapted.items() if name != "prototypes"}
-        return -(self._encode(statistics, x).unsqueeze(1) - adapted["prototypes"]).square().sum(-1)
-
-    def update_statistics(self, batch: Episode) -> None:
-        """Estimate the statistics of the encoder's ``"frozen"`` layers."""
-        set_statistics(self.encoder, [batch.support_x.flatten(0, 1), batch.query_x.flatten(0, 1)])
-
-    def _encode(self, statistics: dict[str, Tensor], x: Inputs) -> Tensor:
-        features: Tensor = functional_call(self.encoder, statistics, (x,))
-        if features.ndim != 2:
-            raise ValueError(f"the encoder must return vectors [n, n_features], got {list(features.shape)}: flatten it")
-        return features
+        """Return minus the squared distances to the prototypes, or the cosines, over the temperature ``[n, n_way]``."""
+        features, prototypes = self._encode(adapted, x), adapted["prototypes"]
+        if self.distance == "cosine":
+            return F.normalize(features, dim=1) @ F.normalize(prototypes, dim=1).T / self.temperature
+        return -(features.unsqueeze(1) - prototypes).square().sum(-1) / self.temperature

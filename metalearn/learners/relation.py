@@ -1,0 +1,121 @@
+"""Relation networks: the distance itself is a network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from metalearn.episodes import Batch, Episode, Inputs
+from metalearn.learners._base import Learner, episodes_only, member_of
+from metalearn.networks import set_statistics, support_statistics
+
+
+class Relation(Learner):
+    r"""Embed, average the support of each class, and let a second network score each pair of query and class.
+
+    The score of class :math:`n` is the relation module's output on the features of the class and of the query, stacked
+    along axis 1. The outer objective is the squared error between the sigmoids of the scores and 1 for the query's
+    class, 0 for the others.
+
+    Args:
+        encoder: Any module from inputs ``[n, ...]`` to features ``[n, channels, ...]``; for images feature maps, as
+            ``Conv4(downsample="maps")`` returns them.
+        relation: Any module from stacked features ``[n, 2 * channels, ...]`` to scores ``[n, 1]``, such as
+            :class:`metalearn.networks.RelationModule`.
+
+    Raises:
+        ValueError: From :meth:`adapt`, if inner steps are asked for; from :meth:`predict`, if the relation module
+            returns anything but one score a pair.
+
+    Reference:
+        Sung, Yang, Zhang, Xiang, Torr, Hospedales: Learning to Compare: Relation Network for Few-Shot Learning, 2018,
+        arXiv 1711.06025, equations 1 and 2.
+
+    Differs from the paper:
+        Features of a class are averaged, not summed, so that classes may have unequal shots. Scores are returned before
+        the sigmoid.
+
+    Taught in:
+        Matching and prototypical networks.
+
+    Example:
+        >>> import torch
+        >>> from metalearn.learners import Relation
+        >>> from metalearn.networks import Conv4, RelationModule
+        >>> learner = Relation(Conv4(channels=8, downsample="maps"), RelationModule(8))
+        >>> adapted = learner.adapt(torch.rand(5, 1, 28, 28), torch.arange(5))
+        >>> learner.predict(adapted, torch.rand(2, 1, 28, 28)).shape
+        torch.Size([2, 5])
+    """
+
+    def __init__(self, encoder: nn.Module, relation: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.relation = relation
+
+    def adapt(
+        self, support_x: Inputs, support_y: Tensor, *, n_way: int | None = None, n_steps: int | None = None
+    ) -> dict[str, Tensor]:
+        """Return the features of each class of one support set; there are no inner steps to count.
+
+        Returns:
+            ``"classes"`` ``[n_way, channels, ...]``, and the support's statistics where the norm policy needs them.
+        """
+        if n_steps is not None:
+            raise ValueError(f"Relation takes no inner steps, got n_steps={n_steps}: leave it out")
+        member = member_of(support_y, n_way)
+        statistics = support_statistics(self, dict(self.named_parameters()), support_x, member)
+        return {"classes": self._classes(statistics, support_x, member), **statistics}
+
+    def predict(self, adapted: dict[str, Tensor], x: Inputs) -> Tensor:
+        """Return the relation scores before the sigmoid ``[n, n_way]``."""
+        return self._score(adapted, adapted["classes"], _run(self.encoder, "encoder.", adapted, x))
+
+    def loss(self, episode: Episode) -> Tensor:
+        """Return the squared error between the sigmoids of the query's scores and its one-hot labels."""
+        adapted = self.adapt(episode.support_x, episode.support_y, n_way=episode.n_way)
+        scores = self.predict(adapted, episode.query_x)
+        return F.mse_loss(scores.sigmoid(), member_of(episode.query_y, scores.shape[1]).T.to(scores.dtype))
+
+    def update_statistics(self, batch: Episode | Batch) -> None:
+        """Estimate the statistics of ``"frozen"`` layers on the tasks of a batch."""
+        batch = episodes_only(self, batch)
+        tasks = [batch[i] for i in range(len(batch))]
+        set_statistics(self, tasks, lambda t: self(t.support_x, member_of(t.support_y, t.n_way), t.query_x))
+
+    def forward(self, support_x: Inputs, member: Tensor, query_x: Inputs | None = None) -> Tensor:
+        """Score the query, by default the support itself, against the classes; where statistics are measured."""
+        classes = self._classes({}, support_x, member)
+        return self._score({}, classes, self.encoder(support_x if query_x is None else query_x))
+
+    def _classes(self, adapted: Mapping[str, Tensor], support_x: Inputs, member: Tensor) -> Tensor:
+        features = _run(self.encoder, "encoder.", adapted, support_x)
+        share = member.to(features.dtype) / member.sum(1, keepdim=True)
+        return torch.einsum("ns,s...->n...", share, features)
+
+    def _score(self, adapted: Mapping[str, Tensor], classes: Tensor, features: Tensor) -> Tensor:
+        n, n_way = len(features), len(classes)
+        pairs = torch.cat(
+            [
+                classes.unsqueeze(0).expand(n, *classes.shape),
+                features.unsqueeze(1).expand(n, n_way, *features.shape[1:]),
+            ],
+            dim=2,
+        )  # [n, n_way, 2 * channels, ...]
+        scores = _run(self.relation, "relation.", adapted, pairs.flatten(0, 1))
+        if scores.shape != (n * n_way, 1):
+            raise ValueError(
+                f"the relation module must return one score a pair, [{n * n_way}, 1], got {list(scores.shape)}"
+            )
+        return scores.reshape(n, n_way)
+
+
+def _run(module: nn.Module, prefix: str, adapted: Mapping[str, Tensor], x: Any) -> Tensor:
+    own = {name.removeprefix(prefix): tensor for name, tensor in adapted.items() if name.startswith(prefix)}
+    output: Tensor = functional_call(module, own, (x,))
+    return output
