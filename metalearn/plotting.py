@@ -21,6 +21,10 @@ COLOURS = {  # one colour per method throughout the book, told apart by colour-b
     "joint training": "#0072B2",
     "from scratch": "#777777",
     "prototypical": "#009E73",
+    "transfer": "#56B4E9",
+    "siamese": "#E69F00",
+    "matching": "#882255",
+    "relation": "#332288",
     "raw pixels": "#9A7D0A",
     "truth": "#000000",
 }

@@ -101,7 +101,7 @@ def test_unknown_options_name_the_known_ones():
         make_norm("bn", 3)
     with pytest.raises(ValueError, match="norm must be one of"):
         Conv4(norm="bn")
-    with pytest.raises(ValueError, match="downsample must be 'pool' or 'stride', got 'max'"):
+    with pytest.raises(ValueError, match="downsample must be 'pool', 'stride' or 'maps', got 'max'"):
         Conv4(downsample="max")
     with pytest.raises(ValueError, match="four poolings need images of at least 16 pixels, got image_size=8"):
         Conv4(image_size=8)
