@@ -19,6 +19,8 @@ from metalearn import learners
 from metalearn.learners import Learner
 from metalearn.networks import MLP, Conv4, RelationModule
 
+Model = nn.Module | Mapping[str, nn.Module] | None
+
 FORMAT = "1"  # raise it when the content changes
 KEY = "metalearn classifier"  # of the format in the header
 LEARNERS = {name: getattr(learners, name) for name in learners.__all__ if name != "Learner"}
@@ -114,24 +116,28 @@ def _build(name: str, config: dict[str, Any]) -> nn.Module:
         return NETWORKS[name](**config)
 
 
-def rebuild(settings: dict[str, Any], state: Mapping[str, Tensor], model: nn.Module | None, path: Any) -> Learner:
-    """Return the learner of a file, with its weights; ``model`` replaces the network that the file names.
+def rebuild(settings: dict[str, Any], state: Mapping[str, Tensor], model: Model, path: Any) -> Learner:
+    """Return the learner of a file, with its weights; ``model`` replaces the networks that the file names.
 
     Raises:
         ValueError: If the network is a user's own and no model is given, or the model does not fit the weights.
     """
     arguments = dict(settings["arguments"])
-    for key, value in arguments.items():
-        if isinstance(value, dict) and value.keys() == {"network", "config"}:
-            if model is None and value["config"] is None:
-                raise ValueError(
-                    f"{path} holds the weights of a {value['network']} that is not the package's own: build it and"
-                    " call Classifier.load(path, model=...)"
-                )
-            arguments[key] = _build(value["network"], value["config"]) if model is None else model
-        elif value == "cross_entropy":
-            arguments[key] = F.cross_entropy
-    learner: Learner = LEARNERS[settings["learner"]](**arguments)
+    networks = {key: v for key, v in arguments.items() if isinstance(v, dict) and v.keys() == {"network", "config"}}
+    given = dict(model) if isinstance(model, Mapping) else {} if model is None else {next(iter(networks)): model}
+    if given.keys() - networks.keys() or (len(networks) > 1 and isinstance(model, nn.Module)):
+        form = ", ".join(f"{key!r}: ..." for key in networks)
+        raise ValueError(f"{settings['learner']} has the networks {list(networks)}: give them as model={{{form}}}")
+    for key, value in networks.items():
+        if key not in given and value["config"] is None:
+            raise ValueError(
+                f"{path} holds the weights of a {value['network']} that is not the package's own: build it and"
+                f" call Classifier.load(path, model=...){'' if len(networks) == 1 else f', for {key!r}'}"
+            )
+        arguments[key] = given[key] if key in given else _build(value["network"], value["config"])
+    arguments = {key: F.cross_entropy if value == "cross_entropy" else value for key, value in arguments.items()}
+    with torch.device("meta"):
+        learner: Learner = LEARNERS[settings["learner"]](**arguments)
     weights = {name[8:]: tensor for name, tensor in state.items() if name.startswith("learner.")}
     mine = {name: list(tensor.shape) for name, tensor in learner.state_dict().items()}
     theirs = {name: list(tensor.shape) for name, tensor in weights.items()}

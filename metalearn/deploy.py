@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -239,13 +239,14 @@ class Classifier:
         write_file(Path(path), {**own, **settings}, state)
 
     @classmethod
-    def load(cls, path: str | Path, model: nn.Module | None = None) -> Self:
+    def load(cls, path: str | Path, model: nn.Module | Mapping[str, nn.Module] | None = None) -> Self:
         """Read a saved classifier, onto the CPU. No code that a file might hold is run.
 
         Args:
             path: A file that :meth:`save` wrote.
             model: The network, where it is a module of your own: it gets the weights of the file and stays in ``eval``
-                mode without gradients. The package's networks are built from the file.
+                mode without gradients. For a learner with several networks, a mapping from the argument's name to the
+                network. The package's networks are built from the file.
 
         Raises:
             ValueError: If the file is cut, of another version or not of a classifier, or the model does not fit it.

@@ -5,20 +5,21 @@ from typing import Any
 
 from metalearn.data.digits import digits
 from metalearn.data.glyphs import glyphs
+from metalearn.data.mnist import mnist, mnist_parts
 from metalearn.data.omniglot import omniglot
 from metalearn.data.sinusoids import Sinusoids, sinusoids
 from metalearn.episodes import Splits
 
-__all__ = ["Sinusoids", "Splits", "digits", "glyphs", "load", "omniglot", "sinusoids"]
+__all__ = ["Sinusoids", "Splits", "digits", "glyphs", "load", "mnist", "mnist_parts", "omniglot", "sinusoids"]
 
-SOURCES: dict[str, Callable[..., Splits]] = {"glyphs": glyphs, "digits": digits, "omniglot": omniglot}
+SOURCES: dict[str, Callable[..., Splits]] = {"glyphs": glyphs, "digits": digits, "mnist": mnist, "omniglot": omniglot}
 
 
 def load(name: str, **options: Any) -> Splits:
     """Return the data set of that name.
 
     Args:
-        name: ``"glyphs"``, ``"digits"`` or ``"omniglot"``.
+        name: ``"glyphs"``, ``"digits"``, ``"mnist"`` or ``"omniglot"``.
         **options: Passed on to the function of that name.
 
     Raises:

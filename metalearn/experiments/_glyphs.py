@@ -15,7 +15,7 @@ from metalearn.episodes import Episode, Pool, Splits, sample_episodes
 from metalearn.evaluation import Sample, evaluate
 from metalearn.experiments import summary
 from metalearn.learners import Learner
-from metalearn.training import fit
+from metalearn.training import TrainingSample, fit
 
 SETTINGS: dict[str, Any] = {
     "data": "glyphs",
@@ -41,7 +41,7 @@ def draw(pool: Pool, n_tasks: int, n_way: int, n_shot: int, n_query: int) -> Sam
     return sample
 
 
-def train(learner: Learner, sample: Sample, n_steps: int, seed: int, checkpoint: Path) -> dict[str, Any]:
+def train(learner: Learner, sample: TrainingSample, n_steps: int, seed: int, checkpoint: Path) -> dict[str, Any]:
     """Train, or go on training, and return what is recorded of it."""
     outer_lr = SETTINGS["outer_lr"]
     history = fit(learner, sample, n_steps, outer_lr=outer_lr, seed=seed, checkpoint=checkpoint, checkpoint_every=100)
