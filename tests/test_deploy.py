@@ -21,15 +21,21 @@ from metalearn import Pool, fit, sample_episodes
 from metalearn._saved import FORMAT, KEY
 from metalearn.data import glyphs
 from metalearn.deploy import Classifier
-from metalearn.learners import MAML, Prototypical
-from metalearn.networks import MLP, Conv4, convert_norms
+from metalearn.learners import MAML, Matching, Prototypical, Relation, Siamese, Transfer
+from metalearn.networks import MLP, Conv4, RelationModule, convert_norms
 
 PAGE = Path(__file__).resolve().parents[1] / "book" / "deploy.md"
 LABELS = ["pear", "apple", "pear", "fig", "apple"]
 NAMES = ("apple", "fig", "pear")
 FACTORIES = {  # a new learner is entered here, and passes
     "MAML": lambda norm: MAML(Conv4(3, channels=4, norm=norm), [0.1, 0.05], 2),
+    "Matching": lambda norm: Matching(Conv4(channels=4, norm=norm), full_context=True, n_reads=2, temperature=0.2),
     "Prototypical": lambda norm: Prototypical(Conv4(channels=4, norm=norm)),
+    "Relation": lambda norm: Relation(
+        Conv4(channels=4, norm=norm, downsample="maps"), RelationModule(4, n_hidden=6, norm=norm)
+    ),
+    "Siamese": lambda norm: Siamese(Conv4(channels=4, norm=norm), pair_loss="logistic"),
+    "Transfer": lambda norm: Transfer(Conv4(channels=4, norm=norm), 7, encoder_lr=0.01, n_inner_steps=3),
 }
 
 
@@ -198,6 +204,21 @@ def test_networks_that_were_changed_or_are_the_users_own_need_the_module(tmp_pat
     assert Classifier.load(path).learner.encoder.config["norm"] == "support"  # the conversion is known to the file
 
 
+def test_a_learner_of_two_networks(tmp_path):
+    path = tmp_path / "relation.safetensors"
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(784, 6))
+    classifier = Classifier.fit(Relation(encoder, MLP([12, 4, 1])), photos(), LABELS)
+    classifier.save(path)
+    with pytest.raises(ValueError, match=r"a Sequential that is not the package's own.*model=\.\.\.\), for 'encoder'"):
+        Classifier.load(path)
+    with pytest.raises(ValueError, match=r"has the networks \['encoder', 'relation'\]: give them as model=\{'encoder'"):
+        Classifier.load(path, model=encoder)
+    with pytest.raises(ValueError, match="has the networks"):
+        Classifier.load(path, model={"decoder": encoder})
+    loaded = Classifier.load(path, model={"encoder": nn.Sequential(nn.Flatten(), nn.Linear(784, 6))})
+    assert torch.equal(loaded.predict_proba(photos(seed=1)), classifier.predict_proba(photos(seed=1)))
+
+
 def test_vectors_and_an_mlp(tmp_path):
     x = torch.randn(5, 2)
     classifier = Classifier.fit(Prototypical(MLP([2, 8, 4], norm="frozen", init_std=0.5)), x, LABELS)
@@ -262,7 +283,7 @@ class Odd(Prototypical):
 
 
 def test_what_cannot_be_saved_says_so(tmp_path):
-    with pytest.raises(ValueError, match=r"save knows the learners \['MAML', 'Prototypical'\], got Odd"):
+    with pytest.raises(ValueError, match=r"save knows the learners \['MAML', .*'Transfer'\], got Odd"):
         Classifier.fit(Odd(nn.Flatten()), photos(), LABELS).save(tmp_path / "a")
     flat = nn.Sequential(nn.Flatten(), nn.Linear(784, 3))
     for options in ({"inner_lr": torch.tensor(0.1)}, {"inner_lr": 0.1, "loss_fn": nn.CrossEntropyLoss()}):
