@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metalearn import learners
+from metalearn._files import write_whole
 from metalearn.learners import Learner
 from metalearn.networks import MLP, Conv4, RelationModule
 
@@ -28,19 +28,10 @@ NETWORKS: dict[str, type[Conv4 | MLP | RelationModule]] = {"Conv4": Conv4, "MLP"
 
 
 def write_file(path: Path, settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Write beside the target and rename: a crash leaves the old file or the new one, never half of one."""
+    """Write settings and tensors to one safetensors file."""
     apart = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
     data = save(apart, {KEY: FORMAT, "settings": json.dumps(settings)})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, lambda file: file.write(data))
 
 
 def read_file(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

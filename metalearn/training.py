@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import signal
 import threading
 import time
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from metalearn._files import write_whole
 from metalearn.compiled import compile_backward
 from metalearn.episodes import Batch, Episode
 from metalearn.evaluation import Score
@@ -247,7 +247,7 @@ class _Run:
             "best_score": best,
         }
         try:
-            _write_atomically(self.checkpoint, state)
+            write_whole(self.checkpoint, lambda file: torch.save(state, file))
         except OSError as error:
             raise OSError(
                 error.errno,
@@ -319,20 +319,6 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             " or use the version that wrote it"
         )
     return dict(state)
-
-
-def _write_atomically(path: Path, state: dict[str, Any]) -> None:
-    """Write beside the target and rename: a crash leaves the old file or the new one, never half of one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager

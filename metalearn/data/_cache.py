@@ -1,12 +1,9 @@
-"""Where data files lie, and how they are written: whole or not at all."""
+"""Where data files lie."""
 
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
 
 def folders() -> list[Path]:
@@ -42,26 +39,3 @@ def place_for(name: str) -> Path:
     raise PermissionError(
         f"expected a folder to keep data in, cannot write {' or '.join(map(str, folders()))}: set METALEARN_DATA to one"
     )
-
-
-def write_whole(path: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Write a file under another name and rename it, so that ``path`` holds all of it or does not exist.
-
-    Args:
-        path: Where the file shall lie; its folder exists.
-        write: Called with the open file.
-
-    Example:
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     write_whole(Path(folder, "a.bin"), lambda file: print(file.write(b"abc")))
-        ...     Path(folder, "a.bin").read_bytes()
-        3
-        b'abc'
-    """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-        Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)

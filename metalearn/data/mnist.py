@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from metalearn.data._cache import find, place_for, write_whole
+from metalearn._files import write_whole
+from metalearn.data._cache import find, place_for
 from metalearn.data._torchvision import import_torchvision
 from metalearn.data.omniglot import _offline, _refuse
 from metalearn.episodes import Pool, Splits

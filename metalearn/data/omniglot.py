@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metalearn.data._cache import find, folders, place_for, write_whole
+from metalearn._files import write_whole
+from metalearn.data._cache import find, folders, place_for
 from metalearn.data._torchvision import import_torchvision
 from metalearn.episodes import Pool, Splits
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import platform
 import subprocess
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from typing import Any
 
 import torch
 
+from metalearn._files import write_whole
 from metalearn.evaluation import Score
 
 RESULTS = files("metalearn.experiments") / "results"
@@ -92,13 +92,7 @@ def save(path: Path, content: dict[str, Any]) -> None:
     text = json.dumps({**content, "results": []}, indent=1, ensure_ascii=False)
     lines = ",\n".join(f"  {json.dumps(row, separators=(',', ':'))}" for row in results)
     text = text.replace('"results": []', f'"results": [\n{lines}\n ]')
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text + "\n", encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    _write_text(path, f"{text}\n")
 
 
 def record(
@@ -140,7 +134,7 @@ def record(
     for n_done, arguments in enumerate(plan, start=1):
         part = chosen.folder / f"{'_'.join(map(str, arguments))}_{chosen.steps}.json"
         if not part.exists():
-            part.write_text(json.dumps(run(*arguments, chosen.folder, chosen.steps)), encoding="utf-8")
+            _write_text(part, json.dumps(run(*arguments, chosen.folder, chosen.steps)))
         rows = json.loads(part.read_text(encoding="utf-8"))
         results += [{"run": n_done, **row} for row in rows]
         minutes = sum({row["run"]: row["minutes"] for row in results}.values())
@@ -192,6 +186,10 @@ def environment() -> dict[str, Any]:
         "hardware": {"cpu": _cpu_name(), "threads": torch.get_num_threads(), "gpu": gpu},
         "commit": _commit(),
     }
+
+
+def _write_text(path: Path, text: str) -> None:
+    write_whole(path, lambda file: file.write(text.encode()))
 
 
 def _number(value: float) -> float | None:
