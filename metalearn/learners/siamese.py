@@ -74,7 +74,9 @@ class Siamese(EncoderLearner):
         self.n_features = n_features
         if pair_loss == "logistic":
             size = feature_size(encoder, n_features)
-            self.weight = nn.Parameter(torch.full((size,), -(size**-0.5)))  # at first a larger difference speaks against
+            self.weight = nn.Parameter(
+                torch.full((size,), -(size**-0.5))
+            )  # at first a larger difference speaks against
             self.bias = nn.Parameter(torch.zeros(()))
 
     def adapt(
