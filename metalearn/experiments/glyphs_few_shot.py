@@ -2,7 +2,7 @@
 
 Run it with ``python -m metalearn.experiments.glyphs_few_shot``; stop and start it at will. Each step of training sees
 120 images (200 for episodes of five shots): one 20-way episode with five queries a class, 120 labelled images, 60 pairs
-or 40 triplets. All methods have the same encoder, optimiser and number of steps and are tested on the same tasks. The
+or 40 triplets; the relation network, which scores each pair of query and class, takes four 5-way episodes. All methods have the same encoder, optimiser and number of steps and are tested on the same tasks. The
 norm policy is ``"frozen"``: test predictions are inductive. What was chosen, was chosen on the validation scripts.
 """
 
@@ -37,6 +37,7 @@ SETTINGS: dict[str, Any] = {
         "encoder_lr": {"transfer, fine-tuned": 0.01},
     },
 }
+FIVE_WAY = {"relation", "prototypical, 5-way training"}  # four tasks a step
 PAIRS = {"siamese, contrastive", "siamese, logistic", "siamese, triplet"}
 EPISODIC = {
     "matching", "matching, full context", "prototypical", "prototypical, cosine", "prototypical, 5-way training",
@@ -90,7 +91,7 @@ def sampler(method: str, train_shot: int | None) -> Callable[[torch.Generator], 
         return lambda generator: sample_pairs(pool, size // 2, generator)
     if method not in EPISODIC | {"untrained"}:
         return lambda generator: pool.sample_batch(size, generator)
-    way = 5 if method == "prototypical, 5-way training" else SETTINGS["train_way"]
+    way = 5 if method in FIVE_WAY else SETTINGS["train_way"]
     return draw(pool, SETTINGS["train_way"] // way, way, train_shot or 1, SETTINGS["n_query"])
 
 
