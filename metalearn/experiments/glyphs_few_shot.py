@@ -2,8 +2,9 @@
 
 Run it with ``python -m metalearn.experiments.glyphs_few_shot``; stop and start it at will. Each step of training sees
 120 images (200 for episodes of five shots): one 20-way episode with five queries a class, 120 labelled images, 60 pairs
-or 40 triplets; the relation network, which scores each pair of query and class, takes four 5-way episodes. All methods have the same encoder, optimiser and number of steps and are tested on the same tasks. The
-norm policy is ``"frozen"``: test predictions are inductive. What was chosen, was chosen on the validation scripts.
+or 40 triplets; the relation network, which scores each pair of query and class, takes four 5-way episodes. All methods
+have the same encoder, optimiser and number of steps and are tested on the same tasks. The norm policy is ``"frozen"``:
+test predictions are inductive. What was chosen, was chosen on the validation scripts.
 """
 
 from __future__ import annotations
