@@ -143,7 +143,9 @@ TRAIN_SHOTS: dict[str, list[int | None]] = {
 VARIANTS = [method for method in TRAIN_SHOTS if "," in method and method != "siamese, contrastive"]
 PLAN: list[tuple[str, int | None, int]] = [("raw pixels", None, 0)]
 PLAN += [(method, shot, seed) for seed in SETTINGS["seeds"] for method, shots in TRAIN_SHOTS.items() for shot in shots]
-PLAN.sort(key=lambda run: run[2] > 0 and run[0] in VARIANTS)  # a run cut short has three seeds of each method first
+PLAN.sort(  # a run cut short has three seeds of each method first, then one of the slow one, then the other variants
+    key=lambda run: 2 if run[2] > 0 and run[0] in VARIANTS else run[0] == "transfer, fine-tuned"
+)
 
 if __name__ == "__main__":
     record("glyphs_few_shot", SETTINGS, PLAN, run)
