@@ -11,7 +11,6 @@ inductive, so that each test image is embedded once for all tasks.
 
 from __future__ import annotations
 
-from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,16 +19,17 @@ import torch
 from torch import nn
 
 from metalearn.data import omniglot
-from metalearn.episodes import Episode, Pool, sample_episodes, sample_pairs
+from metalearn.episodes import Episode, sample_episodes, sample_pairs
 from metalearn.evaluation import Sample, evaluate
 from metalearn.experiments import record, summary
+from metalearn.experiments._glyphs import embed
 from metalearn.learners import Siamese
 from metalearn.networks import Conv4
 from metalearn.training import cosine, fit
 
 SETTINGS: dict[str, Any] = {
     "data": "omniglot, split official",
-    "n_steps": 2_000,
+    "n_steps": 1_000,
     "n_pairs": 120,
     "outer_lr": 1e-3,
     "head_lr": 0.2,
@@ -92,16 +92,6 @@ def train(learner: Siamese, seed: int, n_steps: int, checkpoint: Path) -> dict[s
     if history.interrupted:
         raise KeyboardInterrupt
     return {"trained_steps": history.n_steps, "minutes": round(history.seconds / 60, 2)}
-
-
-@torch.no_grad()
-def embed(learner: Siamese, pool: Pool) -> tuple[Siamese, Pool]:
-    """Return the pool of a pool's embeddings, and the learner that compares them."""
-    rows, starts = torch.arange(len(pool)), range(0, len(pool), 500)
-    features = torch.cat([learner.eval().encoder(pool.read(rows[start : start + 500])) for start in starts])
-    comparer = deepcopy(learner)
-    comparer.encoder = nn.Identity()
-    return comparer, Pool(features, pool.y, class_names=pool.class_names)
 
 
 def test(learner: Siamese) -> list[dict[str, Any]]:
