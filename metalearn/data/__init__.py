@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from metalearn.data._torchvision import import_torchvision
 from metalearn.data.digits import digits
 from metalearn.data.glyphs import glyphs
 from metalearn.data.mnist import mnist, mnist_parts
@@ -10,7 +11,18 @@ from metalearn.data.omniglot import omniglot
 from metalearn.data.sinusoids import Sinusoids, sinusoids
 from metalearn.episodes import Splits
 
-__all__ = ["Sinusoids", "Splits", "digits", "glyphs", "load", "mnist", "mnist_parts", "omniglot", "sinusoids"]
+__all__ = [
+    "Sinusoids",
+    "Splits",
+    "digits",
+    "glyphs",
+    "import_torchvision",
+    "load",
+    "mnist",
+    "mnist_parts",
+    "omniglot",
+    "sinusoids",
+]
 
 SOURCES: dict[str, Callable[..., Splits]] = {"glyphs": glyphs, "digits": digits, "mnist": mnist, "omniglot": omniglot}
 

@@ -29,6 +29,7 @@ def import_torchvision() -> Any:
         ImportError: If torchvision is not installed.
 
     Example:
+        >>> from metalearn.data import import_torchvision
         >>> import_torchvision().datasets.Omniglot.__name__
         'Omniglot'
     """
