@@ -29,7 +29,7 @@ from metalearn.training import cosine, fit
 
 SETTINGS: dict[str, Any] = {
     "data": "omniglot, split official",
-    "n_steps": 1_000,
+    "n_steps": 600,
     "n_pairs": 120,
     "outer_lr": 1e-3,
     "head_lr": 0.2,
