@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,22 +24,6 @@ FILE = "mnist/mnist.npz"
 SHA256 = "95670ecebe3def05734329ec25422a0550ab9154dd05268abd86c4823b163c1d"  # of pixels and labels, see checksum()
 HOME = "https://ossci-datasets.s3.amazonaws.com/mnist"
 PARTS = ("train", "test")
-
-
-class Parts(NamedTuple):
-    """The official training and test part; both hold all ten digits.
-
-    Example:
-        >>> import torch
-        >>> from metalearn import Pool
-        >>> from metalearn.data.mnist import Parts
-        >>> pool = Pool(torch.zeros(20, 1, 28, 28, dtype=torch.uint8), torch.arange(20) % 10)
-        >>> Parts(train=pool, test=pool).test.n_classes
-        10
-    """
-
-    train: Pool
-    test: Pool
 
 
 def mnist() -> Splits:
@@ -73,7 +57,7 @@ def mnist() -> Splits:
     return Splits(pool.select(range(5)), pool.select([5, 6]), pool.select([7, 8, 9]))
 
 
-def mnist_parts() -> Parts:
+def mnist_parts() -> tuple[Pool, Pool]:
     """Return the official parts of MNIST: 60,000 images for training and 10,000 for testing, all digits in both.
 
     Within a class the order of the images depends on their pixels alone, so that it is the same whatever file they
@@ -86,11 +70,12 @@ def mnist_parts() -> Parts:
 
     Example:
         >>> from metalearn.data import mnist_parts
-        >>> mnist_parts().test  # doctest: +SKIP
+        >>> mnist_parts()[1]  # doctest: +SKIP
         Pool(10000 examples [1, 28, 28], 10 classes of 892 to 1135)
     """
     arrays = _arrays()
-    return Parts(*(_pool(arrays[f"{part}_images"], arrays[f"{part}_labels"]) for part in PARTS))
+    train, test = (_pool(arrays[f"{part}_images"], arrays[f"{part}_labels"]) for part in PARTS)
+    return train, test
 
 
 def _pool(images: Any, labels: Any) -> Pool:

@@ -55,7 +55,7 @@ def encoder() -> nn.Sequential:
 @torch.no_grad()
 def hits(learner: Transfer) -> Tensor:
     """Return the share of right answers in each group of test images ``[n_groups]``."""
-    pool, n_groups = parts().test, SETTINGS["n_groups"]
+    pool, n_groups = parts()[1], SETTINGS["n_groups"]
     order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(SETTINGS["group_seed"]))
     right = [learner.classify(pool.read(rows)).argmax(1) == pool.y[rows] for rows in torch.split(order, 500)]
     return torch.cat(right).float().reshape(n_groups, -1).mean(1)
@@ -67,7 +67,7 @@ def run(seed: int, folder: Path, n_steps: int) -> list[dict[str, Any]]:
     learner, size = Transfer(encoder(), 10, n_features=SETTINGS["n_hidden"]), SETTINGS["batch_size"]
     history = fit(
         learner,
-        lambda generator: parts().train.sample_batch(size, generator),
+        lambda generator: parts()[0].sample_batch(size, generator),
         n_steps,
         outer_lr=SETTINGS["outer_lr"],
         seed=seed,
