@@ -219,16 +219,34 @@ def test_one_class_and_a_duplicated_image(learner):
         torch.testing.assert_close(both[:, 0], both[:, 1])
 
 
-def test_unequal_shots_are_weighed_class_by_class(learner):
+@pytest.mark.parametrize("make", FLAT[:3] + FLAT[4:7])
+def test_unequal_shots_are_weighed_class_by_class(make):
     """Three copies of an example count as one for a class, but for matching, whose attention sums over examples."""
+    torch.manual_seed(0)
+    learner = make()
     query, x = torch.tensor([[1.0, 1.0], [0.5, 2.0]]), SUPPORT_X[:2]
     once = answer(learner, x, torch.tensor([0, 1]), query, 2)
     thrice = answer(learner, x[[0, 0, 0, 1]], torch.tensor([0, 0, 0, 1]), query, 2)
     if isinstance(learner, Matching):
-        if not learner.full_context:
-            torch.testing.assert_close(thrice.diff(dim=1), once.diff(dim=1) - math.log(3))
-    elif not isinstance(learner, Transfer) or learner.n_inner_steps == 0:
+        torch.testing.assert_close(thrice.diff(dim=1), once.diff(dim=1) - math.log(3))
+    else:
         torch.testing.assert_close(thrice, once)
+
+
+def test_transfer_weighs_examples_and_not_classes():
+    """Copies of an example weigh in the linear probe as scikit-learn's sample_weight does."""
+    from sklearn.linear_model import LogisticRegression
+
+    torch.manual_seed(0)
+    x, query, y, copies = torch.randn(30, 4).double(), torch.randn(20, 4).double(), torch.arange(30) % 3, [1, 2, 3] * 10
+    rows = torch.arange(30).repeat_interleave(torch.tensor(copies))
+    scale = x[rows].square().sum(1).mean().sqrt()
+    learner = Transfer(nn.Identity(), 3, n_features=4, n_inner_steps=5_000).double()
+    theirs = LogisticRegression(C=1e10, tol=1e-10, max_iter=10_000)
+    theirs.fit((x / scale).numpy(), y.numpy(), sample_weight=copies)
+    expected = torch.as_tensor(theirs.predict_proba((query / scale).numpy()))
+    found = answer(learner, x[rows], y[rows], query, 3).softmax(1).detach()
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("policy", ["batch", "support", "frozen", "group", "none"])

@@ -1,9 +1,18 @@
-"""Where data files lie."""
+"""Where data files lie, and how an archive is read from there, or downloaded the first time."""
 
 from __future__ import annotations
 
+import io
 import os
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from metalearn._files import write_whole
 
 
 def folders() -> list[Path]:
@@ -39,3 +48,43 @@ def place_for(name: str) -> Path:
     raise PermissionError(
         f"expected a folder to keep data in, cannot write {' or '.join(map(str, folders()))}: set METALEARN_DATA to one"
     )
+
+
+def read_arrays(
+    name: str, keys: Iterable[str], download: Callable[[Path], dict[str, Any]]
+) -> tuple[Path, dict[str, Any]]:
+    """Return the path of an archive and its arrays; where it is missing, write it with what ``download`` returns.
+
+    Args:
+        name: Of the archive, such as ``"mnist/mnist.npz"``.
+        keys: Names of the arrays.
+        download: Called with the folder of the archive, which it may use for files of its own.
+
+    Raises:
+        ValueError: If the file is cut or lacks an array.
+    """
+    path = find(name)
+    if path is None:
+        path = place_for(name)
+        arrays = download(path.parent)
+        write_whole(path, lambda file: np.savez_compressed(file, **arrays))
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+            return path, {key: file[key] for key in keys}
+    except (OSError, EOFError, LookupError, ValueError, zipfile.BadZipFile, zlib.error) as err:
+        refuse(path, repr(err), err)
+
+
+def offline(url: str, name: str, err: Exception) -> str:
+    """Return what to say where a download failed."""
+    return (
+        f"could not download {url} ({err}). With a network, call again: the data are kept in {folders()[-1]}."
+        f" Without one, copy {name} from another machine's cache into a folder that METALEARN_DATA names."
+    )
+
+
+def refuse(path: Path, got: str, cause: Exception | None = None) -> NoReturn:
+    """Refuse a file that is not what was downloaded."""
+    raise ValueError(
+        f"expected the whole, unaltered file {path}, got: {got}. Delete it and call again to download it anew."
+    ) from cause

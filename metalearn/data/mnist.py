@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,10 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from metalearn._files import write_whole
-from metalearn.data._cache import find, place_for
+from metalearn.data._cache import offline, read_arrays, refuse
 from metalearn.data._torchvision import import_torchvision
-from metalearn.data.omniglot import _offline, _refuse
 from metalearn.episodes import Pool, Splits
 
 FILE = "mnist/mnist.npz"
@@ -84,23 +79,15 @@ def _pool(images: Any, labels: Any) -> Pool:
 
 def _arrays() -> dict[str, Any]:
     """Return images and labels of both parts, in an order of their own (see :func:`ordered`)."""
-    path = find(FILE)
-    if path is None:
-        path = place_for(FILE)
-        arrays = _download(path.parent)
-        write_whole(path, lambda file: np.savez_compressed(file, **arrays))
-    try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-            arrays = {f"{part}_{kind}": file[f"{part}_{kind}"] for part in PARTS for kind in ("images", "labels")}
-    except (OSError, EOFError, LookupError, ValueError, zipfile.BadZipFile, zlib.error) as err:
-        _refuse(path, repr(err), err)
+    keys = [f"{part}_{kind}" for part in PARTS for kind in ("images", "labels")]
+    path, arrays = read_arrays(FILE, keys, _download)
     shapes = [list(arrays[f"{part}_images"].shape) for part in PARTS]
     counts = [[len(arrays[f"{part}_labels"]), 28, 28] for part in PARTS]
     if shapes != counts or any(array.dtype != np.uint8 for array in arrays.values()):
-        _refuse(path, f"images of shape {shapes[0]} and {shapes[1]} for {counts[0][0]} and {counts[1][0]} labels")
+        refuse(path, f"images of shape {shapes[0]} and {shapes[1]} for {counts[0][0]} and {counts[1][0]} labels")
     arrays = ordered(arrays)
     if checksum(arrays) != SHA256:
-        _refuse(path, f"other images: {shapes[0][0]:,} for training and {shapes[1][0]:,} for testing")
+        refuse(path, f"other images: {shapes[0][0]:,} for training and {shapes[1][0]:,} for testing")
     return arrays
 
 
@@ -130,7 +117,7 @@ def _download(folder: Path) -> dict[str, Any]:
         try:
             loaded = {part: dataset(root, train=part == "train", download=True) for part in PARTS}
         except (OSError, RuntimeError) as err:
-            raise ConnectionError(_offline(HOME, FILE, err)) from err
+            raise ConnectionError(offline(HOME, FILE, err)) from err
         for part, data in loaded.items():
             arrays[f"{part}_images"] = data.data.numpy()
             arrays[f"{part}_labels"] = data.targets.numpy().astype(np.uint8)

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import random
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from metalearn._files import write_whole
-from metalearn.data._cache import find, folders, place_for
+from metalearn.data._cache import find, offline, place_for, read_arrays, refuse
 from metalearn.data._torchvision import import_torchvision
 from metalearn.episodes import Pool, Splits
 
@@ -116,9 +112,9 @@ def _vinyals(characters: Characters) -> list[list[int]]:
         content = json.loads(path.read_bytes())
         lists = [[int(i) for i in content[part]] for part in VINYALS]
     except (ValueError, KeyError, TypeError) as err:
-        _refuse(path, repr(err), err)
+        refuse(path, repr(err), err)
     if [len(part) for part in lists] != [1028, 172, 423] or len({i for part in lists for i in part}) != 1623:
-        _refuse(path, f"lists of {[len(part) for part in lists]} characters, not 1028, 172 and 423 different ones")
+        refuse(path, f"lists of {[len(part) for part in lists]} characters, not 1028, 172 and 423 different ones")
     return lists
 
 
@@ -131,28 +127,23 @@ def _vinyals_names(part: str) -> list[str]:
         try:
             torch.hub.download_url_to_file(f"{VINYALS_URL}{part}.txt", str(path), hash_prefix=sha256, progress=False)
         except (OSError, RuntimeError) as err:
-            raise ConnectionError(_offline(f"{VINYALS_URL}{part}.txt", name, err)) from err
+            raise ConnectionError(offline(f"{VINYALS_URL}{part}.txt", name, err)) from err
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != sha256:
-        _refuse(path, f"{len(content):,} bytes with another checksum")
+        refuse(path, f"{len(content):,} bytes with another checksum")
     return sorted({line.rsplit("/", 1)[0] for line in content.decode().split()})
 
 
 def _characters() -> Characters:
-    path = find(FILE)
-    if path is None:
-        path = place_for(FILE)
-        arrays = _download(path.parent)
-        write_whole(path, lambda file: np.savez_compressed(file, **arrays))
+    keys = ("images", "alphabet", "char_alphabet", "char_name", "char_split")
+    path, arrays = read_arrays(FILE, keys, _download)
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-            arrays = {key: file[key] for key in ("images", "alphabet", "char_alphabet", "char_name", "char_split")}
         owners = arrays["alphabet"][arrays["char_alphabet"]]  # each character's alphabet
         names = [f"{owner}/{name}" for owner, name in zip(owners, arrays["char_name"], strict=True)]
-    except (OSError, EOFError, LookupError, ValueError, zipfile.BadZipFile, zlib.error) as err:
-        _refuse(path, repr(err), err)
+    except (LookupError, ValueError) as err:
+        refuse(path, repr(err), err)
     if checksum(arrays["images"], names) != SHA256:
-        _refuse(path, f"other images: {arrays['images'].dtype}{list(arrays['images'].shape)}")
+        refuse(path, f"other images: {arrays['images'].dtype}{list(arrays['images'].shape)}")
     images = torch.from_numpy(arrays["images"]).reshape(len(names), -1, 28, 28)  # rows are sorted by character
     return Characters(images, names, int((arrays["char_split"] == 0).sum()))
 
@@ -169,7 +160,7 @@ def _download(folder: Path) -> dict[str, Any]:
         try:
             parts = [Path(dataset(root, background=flag, download=True).target_folder) for flag in (True, False)]
         except (OSError, RuntimeError) as err:
-            raise ConnectionError(_offline(HOME, FILE, err)) from err
+            raise ConnectionError(offline(HOME, FILE, err)) from err
         characters = [sorted(part.glob("*/character*")) for part in parts]
         drawings = [file for part in characters for character in part for file in sorted(character.glob("*.png"))]
         images = np.stack([to_grey28(file) for file in drawings])
@@ -203,16 +194,3 @@ def _pool(characters: Characters, rows: list[int], turned: bool) -> Pool:
     names = [characters.names[i] + (f"/rot{90 * k:03d}" if k else "") for i in rows for k in turns]
     labels = torch.arange(len(names)).repeat_interleave(images.shape[2])
     return Pool(images.reshape(-1, 1, 28, 28), labels, class_names=names)
-
-
-def _offline(url: str, name: str, err: Exception) -> str:
-    return (
-        f"could not download {url} ({err}). With a network, call again: the data are kept in {folders()[-1]}."
-        f" Without one, copy {name} from another machine's cache into a folder that METALEARN_DATA names."
-    )
-
-
-def _refuse(path: Path, got: str, cause: Exception | None = None) -> NoReturn:
-    raise ValueError(
-        f"expected the whole, unaltered file {path}, got: {got}. Delete it and call again to download it anew."
-    ) from cause

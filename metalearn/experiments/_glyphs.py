@@ -68,6 +68,15 @@ def train(
     return {"trained_steps": history.n_steps, "minutes": round(history.seconds / 60, 2)}
 
 
+def two_rates(learner: Learner, encoder_lr: float, head_lr: float) -> torch.optim.Optimizer:
+    """Return Adam with a rate of its own for what is not the encoder: a logistic head is slow at the encoder's."""
+    parts: tuple[list[nn.Parameter], list[nn.Parameter]] = [], []
+    for name, parameter in learner.named_parameters():
+        parts[not name.startswith("encoder.")].append(parameter)
+    groups = zip(parts, (encoder_lr, head_lr), strict=True)
+    return torch.optim.Adam([{"params": part, "lr": lr} for part, lr in groups if part])
+
+
 def test(learner: Learner, n_shot: int, n_steps: Sequence[int] | None = None) -> list[dict[str, Any]]:
     """Return a row of results on test tasks, or one for each number of inner steps."""
     pool = splits().test

@@ -17,7 +17,7 @@ import torch
 
 from metalearn import Batch, Episode, sample_pairs, sample_triplets
 from metalearn.experiments import _glyphs, record
-from metalearn.experiments._glyphs import draw, pixels, splits, test, train
+from metalearn.experiments._glyphs import draw, pixels, splits, test, train, two_rates
 from metalearn.learners import Learner, Matching, Prototypical, Relation, Siamese, Transfer
 from metalearn.networks import Conv4, RelationModule
 
@@ -96,13 +96,6 @@ def sampler(method: str, train_shot: int | None) -> Callable[[torch.Generator], 
     return draw(pool, SETTINGS["train_way"] // way, way, train_shot or 1, SETTINGS["n_query"])
 
 
-def two_rates(learner: Learner) -> torch.optim.Optimizer:
-    """Return Adam with a rate of its own for the logistic head, which is slow at the encoder's."""
-    head = [p for name, p in learner.named_parameters() if not name.startswith("encoder.")]
-    encoder = {"params": [p for name, p in learner.named_parameters() if name.startswith("encoder.")]}
-    return torch.optim.Adam([encoder, {"params": head, "lr": SETTINGS["head_lr"]}], lr=SETTINGS["outer_lr"])
-
-
 def run(method: str, train_shot: int | None, seed: int, folder: Path, n_steps: int) -> list[dict[str, Any]]:
     """Train one learner and test it with the shots it is for; return its rows of results."""
     torch.manual_seed(seed)
@@ -115,7 +108,8 @@ def run(method: str, train_shot: int | None, seed: int, folder: Path, n_steps: i
     if method == "untrained":
         learner.update_statistics(sample(torch.Generator().manual_seed(seed)))
     elif method != "raw pixels":
-        optimizer = two_rates(learner) if method == "siamese, logistic" else None
+        rates = SETTINGS["outer_lr"], SETTINGS["head_lr"]
+        optimizer = two_rates(learner, *rates) if method == "siamese, logistic" else None
         done = train(learner, sample, n_steps, seed, folder / f"{trained_as}_{train_shot}_{seed}.pt", optimizer)
     if tuned:
         for name in ("encoder_lr", "inner_lr", "n_inner_steps"):

@@ -22,7 +22,7 @@ from metalearn.data import omniglot
 from metalearn.episodes import Episode, sample_episodes, sample_pairs
 from metalearn.evaluation import Sample, evaluate
 from metalearn.experiments import record, summary
-from metalearn.experiments._glyphs import embed
+from metalearn.experiments._glyphs import embed, two_rates
 from metalearn.learners import Siamese
 from metalearn.networks import Conv4
 from metalearn.training import cosine, fit
@@ -75,14 +75,11 @@ def build(method: str) -> Siamese:
 
 def train(learner: Siamese, seed: int, n_steps: int, checkpoint: Path) -> dict[str, Any]:
     """Train on pairs of the background alphabets, or go on training; return what is recorded of it."""
-    encoder = list(learner.encoder.parameters())
-    head = [p for name, p in learner.named_parameters() if not name.startswith("encoder.")]
-    groups = [{"params": encoder, "lr": SETTINGS["outer_lr"]}, {"params": head, "lr": SETTINGS["head_lr"]}]
     history = fit(
         learner,
         lambda generator: sample_pairs(splits().train, SETTINGS["n_pairs"], generator),
         n_steps,
-        optimizer=torch.optim.Adam([group for group in groups if group["params"]]),
+        optimizer=two_rates(learner, SETTINGS["outer_lr"], SETTINGS["head_lr"]),
         schedule=cosine(SETTINGS["n_steps"]),
         seed=seed,
         checkpoint=checkpoint,
