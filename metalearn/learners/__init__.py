@@ -1,11 +1,31 @@
 """Learners: one method per file, one protocol for all."""
 
 from metalearn.learners._base import Learner
+from metalearn.learners.anil import ANIL
+from metalearn.learners.implicit_maml import ImplicitMAML
+from metalearn.learners.learned_optimizer import LearnedOptimizer
 from metalearn.learners.maml import MAML
 from metalearn.learners.matching import Matching
+from metalearn.learners.meta_lstm import MetaLSTM
+from metalearn.learners.meta_sgd import MetaSGD
 from metalearn.learners.prototypical import Prototypical
 from metalearn.learners.relation import Relation
+from metalearn.learners.reptile import Reptile
 from metalearn.learners.siamese import Siamese
 from metalearn.learners.transfer import Transfer
 
-__all__ = ["MAML", "Learner", "Matching", "Prototypical", "Relation", "Siamese", "Transfer"]
+__all__ = [
+    "ANIL",
+    "MAML",
+    "ImplicitMAML",
+    "LearnedOptimizer",
+    "Learner",
+    "Matching",
+    "MetaLSTM",
+    "MetaSGD",
+    "Prototypical",
+    "Relation",
+    "Reptile",
+    "Siamese",
+    "Transfer",
+]

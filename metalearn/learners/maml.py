@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Iterator, Sequence
 
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional as F
 
 from metalearn import inner_loop
-from metalearn.episodes import Batch, Episode, Inputs
-from metalearn.learners._base import Learner, TaskLoss, inputs_of
-from metalearn.networks import BatchStatistics, set_statistics, support_statistics
+from metalearn.episodes import Inputs
+from metalearn.learners._base import TaskLoss
+from metalearn.learners._inner import InnerLoopLearner
 
 
-class MAML(Learner):
+class MAML(InnerLoopLearner):
     r"""Adapt all weights of a model by gradient steps, and learn where the steps start.
 
     The outer objective of a task is :math:`\mathcal{L}_\mathcal{Q}(\theta')` with
@@ -28,14 +27,17 @@ class MAML(Learner):
             adaptation in it: joint training on all tasks, the baseline that MAML must beat.
         first_order: Leave the second derivatives out.
         recompute: Trade time for memory; see :func:`metalearn.inner_loop.adapt`.
+        step_weights: Weights of the query losses after 1, 2, … ``n_inner_steps`` steps in the outer objective, the
+            multi-step loss of MAML++; ``None``: only the last one counts.
         loss_fn: Task loss, for the inner and the outer objective.
 
     Raises:
-        ValueError: If ``n_inner_steps`` is negative.
+        ValueError: If ``n_inner_steps`` is negative, or there is not one weight for each step.
 
     Reference:
         Finn, Abbeel, Levine: Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks, 2017,
-        arXiv 1703.03400, algorithms 1 and 2.
+        arXiv 1703.03400, algorithms 1 and 2. The multi-step loss: Antoniou, Edwards, Storkey: How to train your MAML,
+        2018, arXiv 1810.09502, section 4.
 
     Differs from the paper:
         The norm policy is the model's: ``"batch"`` is the authors' protocol, where queries share their statistics.
@@ -62,60 +64,26 @@ class MAML(Learner):
         *,
         first_order: bool = False,
         recompute: bool = False,
+        step_weights: Sequence[float] | None = None,
         loss_fn: TaskLoss = F.cross_entropy,
     ) -> None:
-        super().__init__(loss_fn)
-        if n_inner_steps < 0:
-            raise ValueError(f"n_inner_steps must be at least 0, got {n_inner_steps}")
-        self.model = model
+        super().__init__(model, n_inner_steps, step_weights=step_weights, loss_fn=loss_fn)
         self.inner_lr = inner_lr
-        self.n_inner_steps = n_inner_steps
         self.first_order = first_order
         self.recompute = recompute
-        self._keep_frozen()
 
-    def adapt(
-        self, support_x: Inputs, support_y: Tensor, *, n_way: int | None = None, n_steps: int | None = None
-    ) -> dict[str, Tensor]:
-        """Return the weights after ``n_steps`` gradient steps, by name, with the support's statistics where needed.
-
-        Args:
-            support_x: Inputs ``[n_support, ...]``.
-            support_y: Labels ``[n_support]`` or targets ``[n_support, n_outputs]``.
-            n_way: Not needed: the model's outputs are fixed.
-            n_steps: Number of steps, at least 0; ``None``: ``n_inner_steps``.
-        """
-        params = inner_loop.adapt(
-            dict(self.model.named_parameters()),
+    def _path(self, x: Inputs, y: Tensor, n_steps: int, batch_size: int | None = None) -> Iterator[inner_loop.Params]:
+        return inner_loop.trajectory(
+            self._start(),
             self._support_loss,
-            support_x,
-            support_y,
-            n_steps=self.n_inner_steps if n_steps is None else n_steps,
-            inner_lr=self.inner_lr,
+            x,
+            y,
+            n_steps=n_steps,
+            inner_lr=self._inner_rates(),
             first_order=self.first_order,
             recompute=self.recompute,
+            batch_size=batch_size,
         )
-        return params | support_statistics(self.model, params, support_x)
 
-    def predict(self, adapted: dict[str, Tensor], x: Inputs) -> Tensor:
-        """Run the model with the adapted weights: logits or values ``[n, n_outputs]``."""
-        prediction: Tensor = functional_call(self.model, adapted, (x,))
-        return prediction
-
-    def update_statistics(self, batch: Episode | Batch) -> None:
-        """Estimate the statistics of ``"frozen"`` layers at the initial weights."""
-        set_statistics(self.model, inputs_of(batch))
-
-    def train(self, mode: bool = True) -> Self:
-        """Set the mode; ``"frozen"`` layers stay with their stored statistics, which inner steps must not replace."""
-        super().train(mode)
-        self._keep_frozen()
-        return self
-
-    def _keep_frozen(self) -> None:
-        for layer in self.model.modules():
-            if isinstance(layer, BatchStatistics) and layer.policy == "frozen":
-                layer.eval()
-
-    def _support_loss(self, params: dict[str, Tensor], x: Inputs, y: Tensor) -> Tensor:
-        return self.loss_fn(functional_call(self.model, params, (x,)), y)
+    def _inner_rates(self) -> inner_loop.InnerLR:
+        return self.inner_lr

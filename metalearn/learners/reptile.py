@@ -1,0 +1,104 @@
+"""Reptile: move the initialisation towards where a few ordinary gradient steps lead."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils._pytree import tree_map
+
+from metalearn import inner_loop
+from metalearn.episodes import Batch, Episode, Inputs
+from metalearn.learners._base import TaskLoss, episodes_only
+from metalearn.learners.maml import MAML
+from metalearn.vectorize import over_tasks
+
+
+class Reptile(MAML):
+    r"""Adapt all weights as MAML does, and learn the start without differentiating through the steps.
+
+    The update of the outer loop is the mean over tasks of :math:`(\theta - \theta') / \alpha`, the sum of the
+    gradients of the inner steps. Training needs no query: support and query together are the data of a task. Tests
+    adapt to the support alone, as for any learner.
+
+    Args:
+        model: Any module whose forward pass is pure. Its parameters are the initialisation that is learned.
+        inner_lr: Step size of the inner loop, above 0.
+        n_inner_steps: Steps in training, at least 1, and at test time unless told otherwise. With 1 and no
+            ``batch_size`` the update is joint training; the method needs more.
+        batch_size: Examples of each inner step: consecutive ones of the task's data, starting over at the end;
+            ``None``: all. At test time at most the whole support.
+        loss_fn: Task loss.
+
+    Raises:
+        ValueError: If a number is out of its range.
+
+    Reference:
+        Nichol, Achiam, Schulman: On First-Order Meta-Learning Algorithms, 2018, arXiv 1803.02999, algorithm 2.
+
+    Differs from the paper:
+        Inner steps are plain gradient steps, where the authors use Adam without momentum for images.
+
+    Taught in:
+        The MAML family.
+
+    Example:
+        >>> import torch
+        >>> from metalearn.data import sinusoids
+        >>> from metalearn.learners import Reptile
+        >>> from metalearn.networks import MLP
+        >>> learner = Reptile(MLP([1, 40, 1]), inner_lr=0.02, n_inner_steps=5, loss_fn=torch.nn.functional.mse_loss)
+        >>> loss = learner.backward(sinusoids().sample(8, 5, 5))
+        >>> learner.model[0].weight.grad.shape
+        torch.Size([40, 1])
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        inner_lr: float,
+        n_inner_steps: int = 5,
+        *,
+        batch_size: int | None = None,
+        loss_fn: TaskLoss = F.cross_entropy,
+    ) -> None:
+        super().__init__(model, inner_lr, n_inner_steps, first_order=True, loss_fn=loss_fn)
+        if not isinstance(inner_lr, float | int) or inner_lr <= 0 or n_inner_steps < 1:
+            raise ValueError(
+                "expected inner_lr, one number above 0 (the update is divided by it), and n_inner_steps >= 1, got"
+                f" {inner_lr} and {n_inner_steps}"
+            )
+        if batch_size is not None and batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        self.inner_lr: float = inner_lr
+        self.batch_size = batch_size
+
+    def backward(self, batch: Episode | Batch) -> Tensor:
+        """Add the mean of ``(start - adapted) / inner_lr`` over tasks to ``.grad``.
+
+        Returns:
+            The mean loss of the tasks' data, support and query, at the adapted weights.
+        """
+        batch = episodes_only(self, batch)
+        with torch.no_grad():
+            steps, losses = over_tasks(self._descend, batch, self.how, chunk_size=self.chunk_size, module=self)
+        for name, param in self.model.named_parameters():
+            grad = steps[name].mean(0)
+            param.grad = grad if param.grad is None else param.grad + grad
+        mean: Tensor = losses.mean()
+        return mean
+
+    def _descend(self, episode: Episode) -> tuple[inner_loop.Params, Tensor]:
+        """Return the sum of the inner gradients on all data of a task, and the loss where they led."""
+        x = tree_map(lambda *parts: torch.cat(parts), episode.support_x, episode.query_x)
+        y = torch.cat([episode.support_y, episode.query_y])
+        start = self._start()
+        adapted = deque(self._path(x, y, self.n_inner_steps), maxlen=1)[0]
+        steps = {name: (start[name] - adapted[name]) / self.inner_lr for name in start}
+        return steps, self._support_loss(adapted, x, y)
+
+    def _path(self, x: Inputs, y: Tensor, n_steps: int, batch_size: int | None = None) -> Iterator[inner_loop.Params]:
+        return super()._path(x, y, n_steps, self.batch_size)
