@@ -26,6 +26,17 @@ COLOURS = {  # one colour per method throughout the book, told apart by colour-b
     "matching": "#882255",
     "relation": "#332288",
     "raw pixels": "#9A7D0A",
+    "Reptile": "#117733",
+    "ANIL": "#AA4499",
+    "implicit MAML": "#661100",
+    "Meta-SGD": "#D4A017",
+    "meta-LSTM": "#44AA99",
+    "learned optimiser": "#6699CC",
+    "hypernetwork": "#AA4466",
+    "meta network": "#4477AA",
+    "neural process": "#999933",
+    "Adam": "#333333",
+    "SGD": "#BBBBBB",
     "truth": "#000000",
 }
 

@@ -78,6 +78,7 @@ def fit(
     outer_lr: float = 1e-3,
     optimizer: torch.optim.Optimizer | None = None,
     schedule: Callable[[int], float] | None = None,
+    before_step: Callable[[int], None] | None = None,
     max_grad_norm: float | None = None,
     validate: Callable[[], Score] | None = None,
     validate_every: int = 1000,
@@ -102,6 +103,9 @@ def fit(
         optimizer: An optimiser over the learner's parameters.
         schedule: Factor on the learning rates at a step, such as :func:`metalearn.training.cosine`; a pure function of
             the step.
+        before_step: Called with the number of the step before each one, to set what changes in the course of training
+            (``learner.first_order = step < 1000``). What it sets must depend on the step alone, so that a run can go
+            on where it stopped.
         max_grad_norm: Clip the gradient to this norm.
         validate: Returns a score, by :func:`metalearn.evaluate` on validation tasks.
         validate_every: Steps between validations; one more follows the last step.
@@ -116,7 +120,8 @@ def fit(
         The history; it includes earlier sittings.
 
     Raises:
-        ValueError: If a batch does not fit the learner, or the checkpoint belongs to another learner or version.
+        ValueError: If a batch does not fit the learner, the checkpoint belongs to another learner or version, or
+            ``before_step`` is given for a compiled gradient, into which the settings are built.
         FloatingPointError: If loss or gradient is NaN or infinite; the learner keeps the weights before that step.
         OSError: If a checkpoint cannot be written; the previous one stays whole.
 
@@ -130,6 +135,10 @@ def fit(
         >>> fit(learner, lambda g: sinusoids().sample(4, 5, 5, g), 3, progress=False).n_steps
         3
     """
+    if compile and before_step is not None:
+        raise ValueError(
+            "compile=True builds the learner's settings in, so before_step cannot change them: leave one out"
+        )
     optimizer = optimizer or torch.optim.Adam(learner.parameters(), lr=outer_lr)
     backward = compile_backward(learner) if compile else learner.backward
     file = None if checkpoint is None else Path(checkpoint)
@@ -140,6 +149,8 @@ def fit(
     history.interrupted = False
     with _interrupts() as interrupted, progress_bar(n_steps, "step", progress, done=history.n_steps) as bar:
         while history.n_steps < n_steps and not history.interrupted:
+            if before_step is not None:
+                before_step(history.n_steps)
             bar.set_postfix(loss=f"{run.step():.3g}", refresh=False)
             bar.update()
             step, last = history.n_steps, history.n_steps == n_steps
@@ -177,6 +188,7 @@ class _Run:
         self.learner.train()
         self.learner.check(probe)
         self.learner.update_statistics(probe)
+        self.mine = self.identity()  # before any setting changes in the course of training
         if self.checkpoint is not None and self.checkpoint.exists():
             self.load()
 
@@ -237,7 +249,7 @@ class _Run:
             best = [self.best_score.mean, self.best_score.ci95, self.best_score.n_tasks]
         state = {
             "format": FORMAT,
-            "identity": self.identity(),
+            "identity": self.mine,
             "learner": self.learner.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
@@ -259,7 +271,7 @@ class _Run:
     def load(self) -> None:
         assert self.checkpoint is not None
         state = read_checkpoint(self.checkpoint)
-        for key, mine in self.identity().items():
+        for key, mine in self.mine.items():
             if state["identity"][key] != mine:
                 raise ValueError(
                     f"the checkpoint {self.checkpoint} is of another run: its {key} is"
