@@ -21,19 +21,38 @@ from metalearn import Pool, fit, sample_episodes
 from metalearn._saved import FORMAT, KEY
 from metalearn.data import glyphs
 from metalearn.deploy import Classifier
-from metalearn.learners import MAML, Matching, Prototypical, Relation, Siamese, Transfer
+from metalearn.learners import (
+    ANIL,
+    MAML,
+    ImplicitMAML,
+    LearnedOptimizer,
+    Matching,
+    MetaLSTM,
+    MetaSGD,
+    Prototypical,
+    Relation,
+    Reptile,
+    Siamese,
+    Transfer,
+)
 from metalearn.networks import MLP, Conv4, RelationModule, convert_norms
 
 PAGE = Path(__file__).resolve().parents[1] / "book" / "deploy.md"
 LABELS = ["pear", "apple", "pear", "fig", "apple"]
 NAMES = ("apple", "fig", "pear")
 FACTORIES = {  # a new learner is entered here, and passes
-    "MAML": lambda norm: MAML(Conv4(3, channels=4, norm=norm), [0.1, 0.05], 2),
+    "ANIL": lambda norm: ANIL(Conv4(channels=4, norm=norm), MLP([4, 3]), 0.1, 2),
+    "ImplicitMAML": lambda norm: ImplicitMAML(Conv4(3, channels=4, norm=norm), 0.1, 2),
+    "LearnedOptimizer": lambda norm: LearnedOptimizer(Conv4(3, channels=4, norm=norm), 2, n_hidden=3, truncation=1),
+    "MAML": lambda norm: MAML(Conv4(3, channels=4, norm=norm), [0.1, 0.05], 2, step_weights=[0.5, 0.5]),
     "Matching": lambda norm: Matching(Conv4(channels=4, norm=norm), full_context=True, n_reads=2, temperature=0.2),
+    "MetaLSTM": lambda norm: MetaLSTM(Conv4(3, channels=4, norm=norm), 2, n_hidden=3, batch_size=2),
+    "MetaSGD": lambda norm: MetaSGD(Conv4(3, channels=4, norm=norm), 0.1, 2, rate_per="tensor", per_step=True),
     "Prototypical": lambda norm: Prototypical(Conv4(channels=4, norm=norm)),
     "Relation": lambda norm: Relation(
         Conv4(channels=4, norm=norm, downsample="maps"), RelationModule(4, n_hidden=6, norm=norm)
     ),
+    "Reptile": lambda norm: Reptile(Conv4(3, channels=4, norm=norm), 0.1, 2, batch_size=2),
     "Siamese": lambda norm: Siamese(Conv4(channels=4, norm=norm), pair_loss="logistic"),
     "Transfer": lambda norm: Transfer(Conv4(channels=4, norm=norm), 7, encoder_lr=0.01, n_inner_steps=3),
 }

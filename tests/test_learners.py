@@ -11,18 +11,40 @@ from torch.utils._pytree import tree_leaves
 
 import metalearn.learners
 from metalearn import Episode, Pool, evaluate, fit, over_tasks, sample_episodes, sample_pairs, sample_triplets
-from metalearn.learners import MAML, Matching, Prototypical, Relation, Siamese, Transfer
+from metalearn.learners import (
+    ANIL,
+    MAML,
+    ImplicitMAML,
+    LearnedOptimizer,
+    Matching,
+    MetaLSTM,
+    MetaSGD,
+    Prototypical,
+    Relation,
+    Reptile,
+    Siamese,
+    Transfer,
+)
 from metalearn.networks import MLP, BatchStatistics, Conv4, convert_norms
 
 N_WAY, N_FEATURES, N_SIGNAL = 3, 16, 3
 
 FACTORIES = {  # a new learner is entered here, each of its kinds with a comma and a word, and passes
-    "MAML": lambda: MAML(MLP([N_FEATURES, 32, N_WAY]), 0.3, 5),
+    "ANIL": lambda: ANIL(encoder(), MLP([8, N_WAY]), 0.3, 5),
+    "ImplicitMAML": lambda: ImplicitMAML(model(), 0.3, 5, strength=0.3, n_cg_steps=3),
+    "LearnedOptimizer": lambda: LearnedOptimizer(model(), 3, n_hidden=8),
+    "MAML": lambda: MAML(model(), 0.3, 5),
+    "MAML, multi-step loss": lambda: MAML(model(), 0.3, 3, step_weights=[0.2, 0.3, 0.5]),
     "Matching": lambda: Matching(encoder(), temperature=0.3),
     "Matching, full context": lambda: Matching(encoder(), full_context=True, n_reads=2, temperature=0.3),
+    "MetaLSTM": lambda: MetaLSTM(model(), 3, n_hidden=8, initial_lr=0.3),
+    "MetaLSTM, batches": lambda: MetaLSTM(model(), 5, n_hidden=8, batch_size=5, initial_lr=0.5),
+    "MetaSGD": lambda: MetaSGD(model(), 0.3, 2),
+    "MetaSGD, per tensor and step": lambda: MetaSGD(model(), 0.3, 2, rate_per="tensor", per_step=True),
     "Prototypical": lambda: Prototypical(encoder()),
     "Prototypical, cosine": lambda: Prototypical(encoder(), distance="cosine", temperature=0.3),
     "Relation": lambda: Relation(encoder(), MLP([16, 32, 1])),
+    "Reptile": lambda: Reptile(model(), 0.3, 5, batch_size=5),
     "Siamese, contrastive": lambda: Siamese(encoder(), margin=2.0),
     "Siamese, logistic": lambda: Siamese(encoder(), pair_loss="logistic"),
     "Siamese, triplet": lambda: Siamese(encoder(), pair_loss="triplet"),
@@ -30,10 +52,18 @@ FACTORIES = {  # a new learner is entered here, each of its kinds with a comma a
     "Transfer, cosine": lambda: Transfer(encoder(), 200, head="cosine", n_inner_steps=5),
     "Transfer, fine-tuning": lambda: Transfer(encoder(), 200, encoder_lr=0.01, n_inner_steps=5),
 }
-ITERATES = {"MAML", "Transfer", "Transfer, cosine", "Transfer, fine-tuning"}  # learners with inner steps
-EQUIVARIANT = set(FACTORIES) - {"MAML"}  # a permutation of the classes permutes the predictions, exactly
-ORDERED = {"Matching, full context"}  # the order of the support matters
+STARTS = {"ANIL", "ImplicitMAML", "LearnedOptimizer", "MAML", "MetaLSTM", "MetaSGD", "Reptile"}  # learn an initial head
+ITERATES = {name for name in FACTORIES if name.split(",")[0] in STARTS | {"Transfer"}}  # learners with inner steps
+EQUIVARIANT = {  # a permutation of the classes permutes the predictions, exactly
+    name for name in FACTORIES if name.split(",")[0] not in STARTS
+}
+ORDERED = {"Matching, full context", "MetaLSTM, batches", "Reptile"}  # the order of the support matters
+SLOW = {"LearnedOptimizer", "MetaLSTM", "MetaLSTM, batches"}  # a recurrent cell for each weight: fewer tasks a step
 PAIRS = {"Siamese, contrastive": sample_pairs, "Siamese, logistic": sample_pairs, "Siamese, triplet": sample_triplets}
+
+
+def model():
+    return MLP([N_FEATURES, 32, N_WAY])
 
 
 def encoder():
@@ -59,7 +89,7 @@ def training_sampler(name, pool, n_tasks=16, n_shot=2):
         return lambda generator: pool.sample_batch(64, generator)
     if name in PAIRS:
         return lambda generator: PAIRS[name](pool, 64, generator)
-    return sampler(pool, n_tasks, n_shot)
+    return sampler(pool, n_tasks // 4 if name in SLOW else n_tasks, n_shot)
 
 
 def episodes(seed=0):
