@@ -24,11 +24,14 @@ from metalearn.deploy import Classifier
 from metalearn.learners import (
     ANIL,
     MAML,
+    HyperNetwork,
     ImplicitMAML,
     LearnedOptimizer,
     Matching,
     MetaLSTM,
+    MetaNetwork,
     MetaSGD,
+    NeuralProcess,
     Prototypical,
     Relation,
     Reptile,
@@ -42,12 +45,15 @@ LABELS = ["pear", "apple", "pear", "fig", "apple"]
 NAMES = ("apple", "fig", "pear")
 FACTORIES = {  # a new learner is entered here, and passes
     "ANIL": lambda norm: ANIL(Conv4(channels=4, norm=norm), MLP([4, 3]), 0.1, 2),
+    "HyperNetwork": lambda norm: HyperNetwork(Conv4(channels=4, norm=norm), MLP([4, 3]), 3, n_hidden=8, n_embedding=4),
     "ImplicitMAML": lambda norm: ImplicitMAML(Conv4(3, channels=4, norm=norm), 0.1, 2),
     "LearnedOptimizer": lambda norm: LearnedOptimizer(Conv4(3, channels=4, norm=norm), 2, n_hidden=3, truncation=1),
     "MAML": lambda norm: MAML(Conv4(3, channels=4, norm=norm), [0.1, 0.05], 2, step_weights=[0.5, 0.5]),
     "Matching": lambda norm: Matching(Conv4(channels=4, norm=norm), full_context=True, n_reads=2, temperature=0.2),
     "MetaLSTM": lambda norm: MetaLSTM(Conv4(3, channels=4, norm=norm), 2, n_hidden=3, batch_size=2),
+    "MetaNetwork": lambda norm: MetaNetwork(Conv4(channels=4, norm=norm), 3, hidden=[5], n_rule_hidden=3),
     "MetaSGD": lambda norm: MetaSGD(Conv4(3, channels=4, norm=norm), 0.1, 2, rate_per="tensor", per_step=True),
+    "NeuralProcess": lambda norm: NeuralProcess(Conv4(channels=4, norm=norm), 3, n_hidden=8, n_embedding=4),
     "Prototypical": lambda norm: Prototypical(Conv4(channels=4, norm=norm)),
     "Relation": lambda norm: Relation(
         Conv4(channels=4, norm=norm, downsample="maps"), RelationModule(4, n_hidden=6, norm=norm)

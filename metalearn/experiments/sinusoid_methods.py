@@ -64,23 +64,25 @@ SETTINGS: dict[str, Any] = {
         "reptile": {"inner_lr": 0.02, "n_inner_steps": 10, "batch_size": 10},
         "anil": {"inner_lr": 0.3, "n_inner_steps": 5, "max_grad_norm": 10.0},
         "implicit maml": {
-            "inner_lr": 0.02, "n_inner_steps": 16, "strength": 2.0, "n_cg_steps": 5, "share": 0.6, "max_grad_norm": 10.0,
+            "inner_lr": 0.005, "n_inner_steps": 16, "strength": 1.0, "n_cg_steps": 5, "share": 0.6,
+            "max_grad_norm": 10.0,
         },
         "meta-sgd": {"initial_lr": 0.01, "n_inner_steps": 1, "max_grad_norm": 10.0},
-        "meta-lstm": {"n_inner_steps": 5, "n_tasks": 4, "outer_lr": 5e-3, "max_grad_norm": 1.0},
+        "meta-lstm": {"n_inner_steps": 5, "n_tasks": 4, "share": 0.6, "outer_lr": 2e-3, "max_grad_norm": 1.0},
         "learned optimiser": {
-            "n_inner_steps": 5, "scale": 0.01, "n_tasks": 4, "share": 0.5, "outer_lr": 5e-3, "max_grad_norm": 1.0,
+            "n_inner_steps": 5, "scale": 0.01, "n_tasks": 4, "share": 0.4, "outer_lr": 2e-3, "max_grad_norm": 1.0,
         },
         "hypernetwork": {},
         "neural process": {},
         "meta network": {},
         "joint": {"n_inner_steps": 0},
-        "maml, 5 steps": {"inner_lr": 0.01, "n_inner_steps": 5, "share": 0.5, "max_grad_norm": 10.0},
+        "maml, 5 steps": {"inner_lr": 0.01, "n_inner_steps": 5, "share": 0.4, "max_grad_norm": 10.0},
     },
 }  # fmt: skip
 WITHOUT_STEPS = {"hypernetwork", "neural process", "meta network"}
 OUTER = {"n_tasks", "outer_lr", "share", "max_grad_norm"}  # settings of a method that are not its learner's
 REPAIRS = ["multi-step loss", "learned rates", "cosine", "derivative order"]  # MAML++'s, each alone
+SETTINGS["methods"]["meta-lstm, all gradients"] = {**SETTINGS["methods"]["meta-lstm"], "first_order": False}
 SETTINGS["methods"] |= {f"maml, 5 steps, {repair}": SETTINGS["methods"]["maml, 5 steps"] for repair in REPAIRS}
 SETTINGS["repairs"] = {
     "multi-step loss": "weights of the query losses from equal ones to the last alone, over the first half of training",
@@ -119,7 +121,8 @@ class FromScratch(InnerLoopLearner):
 
 def build(method: str) -> Learner:
     """Return the untrained learner of a method."""
-    sizes, loss = [1, *SETTINGS["hidden"], 1], {"loss_fn": F.mse_loss}
+    sizes = [1, *SETTINGS["hidden"], 1]
+    loss: dict[str, Any] = {"loss_fn": F.mse_loss}
     chosen = {key: value for key, value in SETTINGS["methods"].get(method, {}).items() if key not in OUTER}
     makers: dict[str, Callable[[], Learner]] = {
         "reptile": lambda: Reptile(MLP(sizes), **chosen, **loss),
@@ -127,6 +130,7 @@ def build(method: str) -> Learner:
         "implicit maml": lambda: ImplicitMAML(MLP(sizes), **chosen, **loss),
         "meta-sgd": lambda: MetaSGD(MLP(sizes), **chosen, **loss),
         "meta-lstm": lambda: MetaLSTM(MLP(sizes), **chosen, **loss),
+        "meta-lstm, all gradients": lambda: MetaLSTM(MLP(sizes), **chosen, **loss),
         "learned optimiser": lambda: LearnedOptimizer(MLP(sizes), **chosen, **loss),
         "hypernetwork": lambda: HyperNetwork(nn.Identity(), MLP(sizes), n_features=1, **loss),
         "neural process": lambda: NeuralProcess(nn.Identity(), n_features=1),
@@ -208,7 +212,7 @@ def run(method: str, seed: int, folder: Path, n_steps: int) -> list[dict[str, An
     return rows
 
 
-ALONE = [f"maml, 5 steps{repair}" for repair in ["", *(f", {name}" for name in REPAIRS)]]
+ALONE = ["meta-lstm, all gradients", *(method for method in SETTINGS["methods"] if method.startswith("maml, 5 steps"))]
 MUST = ["sgd, tuned", "adam, tuned", *(method for method in SETTINGS["methods"] if method not in ALONE)]
 PLAN = [(method, seed) for methods in (MUST, ALONE) for seed in SETTINGS["seeds"] for method in methods]
 

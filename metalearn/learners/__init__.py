@@ -2,12 +2,15 @@
 
 from metalearn.learners._base import Learner
 from metalearn.learners.anil import ANIL
+from metalearn.learners.hypernetwork import HyperNetwork
 from metalearn.learners.implicit_maml import ImplicitMAML
 from metalearn.learners.learned_optimizer import LearnedOptimizer
 from metalearn.learners.maml import MAML
 from metalearn.learners.matching import Matching
 from metalearn.learners.meta_lstm import MetaLSTM
+from metalearn.learners.meta_network import MetaNetwork
 from metalearn.learners.meta_sgd import MetaSGD
+from metalearn.learners.neural_process import NeuralProcess
 from metalearn.learners.prototypical import Prototypical
 from metalearn.learners.relation import Relation
 from metalearn.learners.reptile import Reptile
@@ -17,12 +20,15 @@ from metalearn.learners.transfer import Transfer
 __all__ = [
     "ANIL",
     "MAML",
+    "HyperNetwork",
     "ImplicitMAML",
     "LearnedOptimizer",
     "Learner",
     "Matching",
     "MetaLSTM",
+    "MetaNetwork",
     "MetaSGD",
+    "NeuralProcess",
     "Prototypical",
     "Relation",
     "Reptile",

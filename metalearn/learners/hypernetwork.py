@@ -1,0 +1,148 @@
+"""A hypernetwork: a network reads the support set and writes the weights of another one."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+from metalearn.episodes import Inputs
+from metalearn.inner_loop import from_vector, to_vector
+from metalearn.learners._base import TaskLoss
+from metalearn.learners._encoder import EncoderLearner, feature_size
+from metalearn.learners._set_encoder import SetEncoder, check_task
+from metalearn.networks import MLP, support_statistics
+
+
+class HyperNetwork(EncoderLearner):
+    r"""Generate the weights of a small network from a support set, in one pass and without a gradient step.
+
+    The weights of a task are :math:`\theta = \theta_0 + G\, e(S)`. The task embedding :math:`e(S)` is an MLP of the
+    support's set embedding: the mean over examples of an MLP of features and targets, or such means class by class.
+    One linear map :math:`G` without bias turns it into all weights at once; :math:`\theta_0` are the model's own
+    parameters, the "bias network", which stands for a task of which nothing is known. All three are trained.
+
+    Args:
+        encoder: Any module from inputs ``[n, ...]`` to vectors ``[n, n_features]``; ``nn.Identity()`` for inputs that
+            are vectors. Its weights are not generated.
+        model: Module from the encoder's vectors to logits or values, whose weights are generated: ``MLP([64, 5])`` on
+            ``Conv4()``, ``MLP([1, 40, 40, 1])`` on ``nn.Identity()``.
+        n_way: Number of classes of the tasks; ``None``: regression.
+        n_outputs: Size of the targets, in regression.
+        n_features: Size of the encoder's vectors; ``None``: ``encoder.n_features``.
+        n_hidden: Units of the hidden layers of the networks that embed the support set.
+        n_embedding: Size of the task embedding, and of the set's MLP's output.
+        loss_fn: Task loss of the outer objective.
+
+    Attributes:
+        generator: The map :math:`G` ``[n_params, n_embedding]``; rows stand in the order of the model's parameters.
+
+    Raises:
+        ValueError: If a number is below 1 or the model has no parameters; from :meth:`adapt`, if the task is not of
+            the kind the learner is built for, the encoder returns no vectors or inner steps are asked for.
+
+    Reference:
+        Ha, Dai, Le: HyperNetworks, 2016, arXiv 1609.09106, equations 1 and 2. Initialisation: Chang, Flokas, Lipson:
+        Principled Weight Initialization for Hypernetworks, 2020 (ICLR), section 4. Set embedding: see
+        :class:`metalearn.learners.NeuralProcess`.
+
+    Differs from the paper:
+        Ha, Dai and Le generate the weights of each layer from a vector that is learned for that layer, or from the
+        state of a recurrent net; here they are generated from a task's support set.
+
+    Taught in:
+        Meta neural networks.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from metalearn.learners import HyperNetwork
+        >>> from metalearn.networks import MLP
+        >>> learner = HyperNetwork(nn.Identity(), MLP([1, 40, 40, 1]), n_features=1, loss_fn=nn.functional.mse_loss)
+        >>> adapted = learner.adapt(torch.zeros(10, 1), torch.zeros(10, 1))
+        >>> adapted["model.2.weight"].shape
+        torch.Size([40, 40])
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        model: nn.Module,
+        n_way: int | None = None,
+        *,
+        n_outputs: int = 1,
+        n_features: int | None = None,
+        n_hidden: int = 128,
+        n_embedding: int = 128,
+        loss_fn: TaskLoss = F.cross_entropy,
+    ) -> None:
+        super().__init__(encoder, loss_fn)
+        own = dict(model.named_parameters())
+        if not own:
+            raise ValueError(f"the model must have parameters to generate, {type(model).__name__} has none")
+        self.model = model
+        self.n_way = n_way
+        self.n_outputs = n_outputs
+        self.n_features = feature_size(encoder, n_features)
+        self.n_hidden = n_hidden
+        self.n_embedding = n_embedding
+        self.set_encoder = SetEncoder(self.n_features, n_way, n_outputs, n_hidden, n_embedding)
+        self.embedding = MLP([self.set_encoder.size, n_hidden, n_embedding])
+        self.generator = nn.Parameter(_initial_generator(own, n_embedding))
+
+    def adapt(
+        self, support_x: Inputs, support_y: Tensor, *, n_way: int | None = None, n_steps: int | None = None
+    ) -> dict[str, Tensor]:
+        """Return the weights of one task; there are no inner steps to count.
+
+        Args:
+            support_x: Inputs ``[n_support, ...]``.
+            support_y: Labels 0…n_way-1 ``[n_support]``, or targets ``[n_support, n_outputs]``.
+            n_way: Number of classes; must be the learner's own where it is given.
+            n_steps: Must be left out.
+
+        Returns:
+            The model's weights, named ``"model.…"``, and the support's statistics where a norm policy needs them.
+        """
+        self._refuse_steps(n_steps)
+        features, statistics = self._read(support_x, support_y, n_way)
+        own = dict(self.model.named_parameters())
+        params = from_vector(to_vector(own) + self.generator @ self._embed(features, support_y), own)
+        measured = support_statistics(self.model, params, features)
+        return {f"model.{name}": tensor for name, tensor in {**params, **measured}.items()} | statistics
+
+    def predict(self, adapted: dict[str, Tensor], x: Inputs) -> Tensor:
+        """Run the model with the generated weights: logits or values ``[n, n_outputs]``."""
+        params = {name[6:]: tensor for name, tensor in adapted.items() if name.startswith("model.")}
+        prediction: Tensor = functional_call(self.model, params, (self._encode(adapted, x),))
+        return prediction
+
+    def embed(self, support_x: Inputs, support_y: Tensor, n_way: int | None = None) -> Tensor:
+        """Return the task embedding ``[n_embedding]`` of one support set; arguments as in :meth:`adapt`."""
+        return self._embed(self._read(support_x, support_y, n_way)[0], support_y)
+
+    def _read(self, support_x: Inputs, support_y: Tensor, n_way: int | None) -> tuple[Tensor, dict[str, Tensor]]:
+        check_task("HyperNetwork", self.n_way, self.n_outputs, n_way, support_y)
+        return self._read_support(support_x)
+
+    def _embed(self, features: Tensor, support_y: Tensor) -> Tensor:
+        embedding: Tensor = self.embedding(self.set_encoder(features, support_y))
+        return embedding
+
+
+def _initial_generator(params: dict[str, nn.Parameter], n_embedding: int) -> Tensor:
+    """Return an initial map from embeddings to weights ``[n_params, n_embedding]``.
+
+    With an embedding whose entries have mean square s, a row of variance v generates a weight of variance
+    n_embedding * v * s. PyTorch's own variance 1 / (3 fan_in) of the weights of theta_0 would take
+    v = 1 / (3 fan_in n_embedding s) (Chang et al., "hyperfan-in"; a default initialisation of G forgets fan_in, and the
+    generated network then explodes with its width). We take s = 1. The embedding of an untrained MLP is smaller than
+    that (s = 0.01 to 0.1), so that tasks start close to the bias network, which is sensibly initialised by itself,
+    but not on it: with G = 0 no gradient would reach the networks that embed the support.
+    """
+    rows, fan_in = [], 1
+    for param in params.values():
+        fan_in = param[0].numel() if param.ndim > 1 else fan_in  # a bias as the weights before it
+        rows.append(torch.randn(param.numel(), n_embedding) * (3 * fan_in * n_embedding) ** -0.5)
+    return torch.cat(rows)
