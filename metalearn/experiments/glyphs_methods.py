@@ -72,8 +72,8 @@ SETTINGS: dict[str, Any] = {
             "n_inner_steps": 3, "scale": 0.01, "n_tasks": 4, "n_query": 1, "outer_lr": 3e-3, "share": 0.75,
             "test_steps": 3,
         },
-        "hypernetwork": {"n_tasks": 4, "n_query": 5, "share": 0.5},
-        "neural process": {"n_tasks": 4, "n_query": 5, "share": 0.5},
+        "hypernetwork": {"n_tasks": 8, "n_query": 2, "share": 0.6, "outer_lr": 3e-3},
+        "neural process": {"n_tasks": 8, "n_query": 2, "share": 0.6, "outer_lr": 3e-3},
         "meta network": {"n_tasks": 4, "n_query": 5, "share": 0.5},
     },
 }  # fmt: skip

@@ -74,9 +74,9 @@ SETTINGS: dict[str, Any] = {
         },
         "hypernetwork": {},
         "neural process": {},
-        "meta network": {},
+        "meta network": {"n_tasks": 4, "share": 0.2, "outer_lr": 2e-3, "max_grad_norm": 10.0},
         "joint": {"n_inner_steps": 0},
-        "maml, 5 steps": {"inner_lr": 0.01, "n_inner_steps": 5, "share": 0.4, "max_grad_norm": 10.0},
+        "maml, 5 steps": {"inner_lr": 0.01, "n_inner_steps": 5, "share": 0.3, "max_grad_norm": 10.0},
     },
 }  # fmt: skip
 WITHOUT_STEPS = {"hypernetwork", "neural process", "meta network"}
