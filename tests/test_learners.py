@@ -59,7 +59,8 @@ FACTORIES = {  # a new learner is entered here, each of its kinds with a comma a
     "Transfer, fine-tuning": lambda: Transfer(encoder(), 200, encoder_lr=0.01, n_inner_steps=5),
 }
 STARTS = {"ANIL", "ImplicitMAML", "LearnedOptimizer", "MAML", "MetaLSTM", "MetaSGD", "Reptile"}  # learn an initial head
-NAMED = {"HyperNetwork", "MetaNetwork", "NeuralProcess"}  # must learn to compare, by the number of each class: slowly
+NAMED = {"HyperNetwork", "MetaNetwork", "NeuralProcess"}  # have an output for each class by its number
+SLUGGISH = {"HyperNetwork", "NeuralProcess"}  # must learn to compare from scratch, which takes them more steps
 ITERATES = {name for name in FACTORIES if name.split(",")[0] in STARTS | {"Transfer"}}  # learners with inner steps
 EQUIVARIANT = {  # a permutation of the classes permutes the predictions, exactly
     name for name in FACTORIES if name.split(",")[0] not in STARTS | NAMED
@@ -198,7 +199,7 @@ def test_learns_a_toy_in_seconds(learner, name):
     before = evaluate(learner, test)
     history = fit(learner, training_sampler(name, toy(0, 200), n_shot=5), 250, outer_lr=0.01, progress=False)
     after = evaluate(learner, test)
-    assert after.mean > before.mean + 0.15 and after.mean > (0.65 if name in NAMED else 0.85)
+    assert after.mean > before.mean + 0.15 and after.mean > (0.65 if name in SLUGGISH else 0.85)
     assert sum(history.losses[-20:]) < sum(history.losses[:20])
 
 

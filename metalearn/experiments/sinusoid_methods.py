@@ -68,7 +68,7 @@ SETTINGS: dict[str, Any] = {
             "max_grad_norm": 10.0,
         },
         "meta-sgd": {"initial_lr": 0.01, "n_inner_steps": 1, "max_grad_norm": 10.0},
-        "meta-lstm": {"n_inner_steps": 5, "n_tasks": 4, "share": 0.6, "outer_lr": 2e-3, "max_grad_norm": 1.0},
+        "meta-lstm": {"n_inner_steps": 5, "n_tasks": 4, "share": 0.4, "outer_lr": 2e-3, "max_grad_norm": 1.0},
         "learned optimiser": {
             "n_inner_steps": 5, "scale": 0.01, "n_tasks": 4, "share": 0.4, "outer_lr": 2e-3, "max_grad_norm": 1.0,
         },
