@@ -146,12 +146,16 @@ def build(method: str) -> Learner:
 
 
 def train(method: str, learner: Learner, seed: int, checkpoint: Path, n_steps: int) -> dict[str, Any]:
-    """Train, or go on training, and return what is recorded of it."""
+    """Train, or go on training, and return what is recorded of it; where training diverges, the step of it, too."""
     chosen = SETTINGS["methods"][method]
     n_steps = round(n_steps * chosen.get("share", 1.0))
     half, n_inner = n_steps // 2, chosen.get("n_inner_steps", 0)
 
+    taken = 0
+
     def before_step(step: int) -> None:
+        nonlocal taken
+        taken = step
         if method.endswith("derivative order"):
             learner.first_order = step < half  # type: ignore[assignment]
         if method.endswith("multi-step loss"):
@@ -161,19 +165,23 @@ def train(method: str, learner: Learner, seed: int, checkpoint: Path, n_steps: i
             learner.step_weights = weights  # type: ignore[assignment]
 
     learner.how = "vmap"
-    begun = time.process_time()
-    history = fit(
-        learner,
-        draw(chosen.get("n_tasks", SETTINGS["n_tasks"]), SETTINGS["train_shot"], SETTINGS["train_query"]),
-        n_steps,
-        outer_lr=chosen.get("outer_lr", SETTINGS["outer_lr"]),
-        schedule=cosine(n_steps) if method.endswith("cosine") else None,
-        before_step=before_step,
-        max_grad_norm=chosen.get("max_grad_norm"),
-        seed=seed,
-        checkpoint=checkpoint,
-        checkpoint_every=500,
-    )
+    begun, clock = time.process_time(), time.perf_counter()
+    try:
+        history = fit(
+            learner,
+            draw(chosen.get("n_tasks", SETTINGS["n_tasks"]), SETTINGS["train_shot"], SETTINGS["train_query"]),
+            n_steps,
+            outer_lr=chosen.get("outer_lr", SETTINGS["outer_lr"]),
+            schedule=cosine(n_steps) if method.endswith("cosine") else None,
+            before_step=before_step,
+            max_grad_norm=chosen.get("max_grad_norm"),
+            seed=seed,
+            checkpoint=checkpoint,
+            checkpoint_every=500,
+        )
+    except FloatingPointError:  # the weights are those before that step, and are tested as they are
+        spent = {"minutes": round((time.perf_counter() - clock) / 60, 2)}
+        return {"trained_steps": taken, "diverged_at": taken, **spent, "cpu_seconds": time.process_time() - begun}
     if history.interrupted:
         raise KeyboardInterrupt
     spent = {"minutes": round(history.seconds / 60, 2), "cpu_seconds": round(time.process_time() - begun, 1)}
