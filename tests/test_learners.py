@@ -321,7 +321,7 @@ def test_a_model_whose_forward_changes_itself(kind):
     else:
         model = nn.Sequential(nn.BatchNorm1d(N_FEATURES), nn.Linear(N_FEATURES, N_WAY))
     before = copy.deepcopy(model.state_dict())
-    for learner in (MAML(model, 0.1, 0), Prototypical(model)):
+    for learner in (MAML(model, 0.1, 0), MAML(model, 0.1), Prototypical(model)):
         with pytest.raises(ValueError, match="the model's forward pass changes the model itself"):
             fit(learner, sampler(toy(0)), 1, progress=False)
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())  # and it is put back

@@ -37,7 +37,7 @@ from metalearn.learners import (
     Transfer,
 )
 from metalearn.networks import MLP, Conv4
-from metalearn.training import TrainingSample, fit
+from metalearn.training import TrainingSample, fit, read_checkpoint
 
 SETTINGS: dict[str, Any] = {
     **_glyphs.SETTINGS,
@@ -129,7 +129,8 @@ def run(method: str, seed: int, folder: Path, n_steps: int) -> list[dict[str, An
         checkpoint = folder / f"{method}_{seed}_{n}.pt"
         if previous is not None and not checkpoint.exists():
             shutil.copy(previous, checkpoint)
-        before, begun = 0 if previous is None else rows[-1]["trained_steps"], time.process_time()
+        before = len(read_checkpoint(checkpoint)["history"]["losses"]) if checkpoint.exists() else 0
+        begun = time.process_time()
         history = fit(
             learner,
             sample,
@@ -144,7 +145,8 @@ def run(method: str, seed: int, folder: Path, n_steps: int) -> list[dict[str, An
             raise KeyboardInterrupt
         spent, taken, previous = spent + time.process_time() - begun, taken + n - before, checkpoint
         done = {"trained_steps": n, "n_images": n * n_images, "minutes": round(history.seconds / 60, 2)}
-        done["seconds"] = round(spent / taken * n, 1)  # of the processor, which other programs do not stretch
+        # Of the processor, which other programs do not stretch; by the steps of this sitting.
+        done["seconds"] = round(spent / taken * n, 1) if taken else round(history.seconds, 1)
         steps = [chosen["test_steps"]] if "test_steps" in chosen else None
         result = test(learner, 1, steps)[0]
         rows.append({"method": method, "seed": seed, "n_shot": 1, **done, "n_steps": None, **result})

@@ -18,6 +18,11 @@ from metalearn.vectorize import How, over_tasks, pick_how
 Adapted = Any  # a tensor or a pytree of tensors: prototypes, fast weights, a recurrent state
 TaskLoss = Callable[[Tensor, Tensor], Tensor]
 
+CHANGES = (
+    "the model's forward pass changes the model itself ({}), which adapt and predict must not do. "
+    "For BatchNorm with running statistics: metalearn.networks.convert_norms(model, policy)"
+)
+
 
 class Learner(nn.Module, ABC):
     """A learner turns a support set into a predictor; its own parameters are the meta-parameters.
@@ -202,7 +207,12 @@ def _check_finite(parts: dict[str, Any], counted: str) -> None:
 def unchanged(module: nn.Module) -> Iterator[None]:
     """Refuse a forward pass, run inside the context, that changes the module; put back what it changed."""
     before = _snapshot(module)
-    yield
+    try:
+        yield
+    except RuntimeError as error:
+        if "in-place" not in str(error):  # what a transform of torch says of a write to running statistics
+            raise
+        raise ValueError(CHANGES.format("running statistics, it seems")) from error
     _check_pure(module, before)
 
 
@@ -223,7 +233,4 @@ def _check_pure(module: nn.Module, before: dict[str, Any]) -> None:
     ]
     if changed:
         module.load_state_dict({name[7:]: value for name, value in before.items() if name.startswith("tensor ")})
-        raise ValueError(
-            f"the model's forward pass changes the model itself ({changed[0]}), which adapt and predict must not do. "
-            "For BatchNorm with running statistics: metalearn.networks.convert_norms(model, policy)"
-        )
+        raise ValueError(CHANGES.format(changed[0]))
