@@ -34,7 +34,7 @@ class MetaNetwork(EncoderLearner):
     3. A query's fast weights are a sum of the memory's, weighed by a softmax over the cosines between its own
        representation :math:`u(Q, Q^*, x)` and the keys.
 
-    Fast and slow weights work side by side (``augmented`` in this file). Both rules see gradients by logarithm and sign.
+    Fast and slow weights work side by side (``augmented`` below). Both rules see gradients by logarithm and sign.
 
     Args:
         encoder: Any module from inputs ``[n, ...]`` to vectors ``[n, n_features]``; ``nn.Identity()`` for inputs that
