@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Self
 
 import torch
@@ -14,8 +14,9 @@ from torch.nn import functional as F
 
 from metalearn import inner_loop
 from metalearn.episodes import Batch, Episode, Inputs
-from metalearn.learners._base import Learner, TaskLoss, inputs_of
+from metalearn.learners._base import Learner, TaskLoss, episodes_only, inputs_of
 from metalearn.networks import BatchStatistics, set_statistics, support_statistics
+from metalearn.vectorize import over_tasks
 
 
 class InnerLoopLearner(Learner):
@@ -88,6 +89,19 @@ class InnerLoopLearner(Learner):
         for layer in self.model.modules():
             if isinstance(layer, BatchStatistics) and layer.policy == "frozen":
                 layer.eval()
+
+    def _add_gradients(
+        self, of_task: Callable[[Episode], tuple[inner_loop.Params, Tensor]], batch: Episode | Batch
+    ) -> Tensor:
+        """Add the mean over tasks of the gradients that ``of_task`` returns to ``.grad``; return its mean loss."""
+        batch = episodes_only(self, batch)
+        with torch.no_grad():
+            grads, losses = over_tasks(of_task, batch, self.how, chunk_size=self.chunk_size, module=self)
+        for name, param in self.model.named_parameters():
+            grad = grads[name].mean(0)
+            param.grad = grad if param.grad is None else param.grad + grad
+        mean: Tensor = losses.mean()
+        return mean
 
     def _start(self) -> inner_loop.Params:
         return dict(self.model.named_parameters())

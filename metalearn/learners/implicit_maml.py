@@ -11,9 +11,8 @@ from torch.nn import functional as F
 
 from metalearn import inner_loop
 from metalearn.episodes import Batch, Episode, Inputs
-from metalearn.learners._base import TaskLoss, episodes_only, positive
+from metalearn.learners._base import TaskLoss, positive
 from metalearn.learners.maml import MAML
-from metalearn.vectorize import over_tasks
 
 
 class ImplicitMAML(MAML):
@@ -77,14 +76,7 @@ class ImplicitMAML(MAML):
 
     def backward(self, batch: Episode | Batch) -> Tensor:
         """Add the mean implicit gradient over tasks to ``.grad`` and return the mean query loss."""
-        batch = episodes_only(self, batch)
-        with torch.no_grad():
-            grads, losses = over_tasks(self._implicit, batch, self.how, chunk_size=self.chunk_size, module=self)
-        for name, param in self.model.named_parameters():
-            mean_grad = grads[name].mean(0)
-            param.grad = mean_grad if param.grad is None else param.grad + mean_grad
-        mean: Tensor = losses.mean()
-        return mean
+        return self._add_gradients(self._implicit, batch)
 
     def _implicit(self, episode: Episode) -> tuple[inner_loop.Params, Tensor]:
         """Return the meta-gradient of one task and its query loss."""

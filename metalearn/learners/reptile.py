@@ -12,9 +12,8 @@ from torch.utils._pytree import tree_map
 
 from metalearn import inner_loop
 from metalearn.episodes import Batch, Episode, Inputs
-from metalearn.learners._base import TaskLoss, episodes_only
+from metalearn.learners._base import TaskLoss
 from metalearn.learners.maml import MAML
-from metalearn.vectorize import over_tasks
 
 
 class Reptile(MAML):
@@ -82,14 +81,7 @@ class Reptile(MAML):
         Returns:
             The mean loss of the tasks' data, support and query, at the adapted weights.
         """
-        batch = episodes_only(self, batch)
-        with torch.no_grad():
-            steps, losses = over_tasks(self._descend, batch, self.how, chunk_size=self.chunk_size, module=self)
-        for name, param in self.model.named_parameters():
-            grad = steps[name].mean(0)
-            param.grad = grad if param.grad is None else param.grad + grad
-        mean: Tensor = losses.mean()
-        return mean
+        return self._add_gradients(self._descend, batch)
 
     def _descend(self, episode: Episode) -> tuple[inner_loop.Params, Tensor]:
         """Return the sum of the inner gradients on all data of a task, and the loss where they led."""
