@@ -308,7 +308,7 @@ class Odd(Prototypical):
 
 
 def test_what_cannot_be_saved_says_so(tmp_path):
-    with pytest.raises(ValueError, match=r"save knows the learners \['MAML', .*'Transfer'\], got Odd"):
+    with pytest.raises(ValueError, match=r"save knows the learners \['ANIL', .*'Transfer'\], got Odd"):
         Classifier.fit(Odd(nn.Flatten()), photos(), LABELS).save(tmp_path / "a")
     flat = nn.Sequential(nn.Flatten(), nn.Linear(784, 3))
     for options in ({"inner_lr": torch.tensor(0.1)}, {"inner_lr": 0.1, "loss_fn": nn.CrossEntropyLoss()}):
