@@ -23,7 +23,7 @@ from metalearn.data.sinusoids import sinusoids
 from metalearn.episodes import Episode
 from metalearn.evaluation import Sample, evaluate
 from metalearn.experiments import record, summary
-from metalearn.learners import MAML
+from metalearn.learners import MAML, Learner
 from metalearn.networks import MLP
 from metalearn.training import fit
 from metalearn.vectorize import over_tasks
@@ -79,11 +79,11 @@ def build(method: str, seed: int, inner_lr: float) -> MAML:
     return MAML(model, inner_lr, METHODS[method], loss_fn=F.mse_loss)
 
 
-def tune(learner: MAML, n_shot: int) -> float:
-    """Return the step size with the lowest median error after 10 steps on validation tasks."""
+def tune(learner: Learner, n_shot: int) -> float:
+    """Return the ``inner_lr`` with the lowest median error after 10 steps on validation tasks."""
     scores: dict[float, float] = {}
     for inner_lr in SETTINGS["inner_lr_grid"]:
-        learner.inner_lr = inner_lr
+        learner.inner_lr = inner_lr  # type: ignore[assignment]
         sample = draw(100, n_shot, SETTINGS["n_test_query"])
         score = evaluate(learner, sample, SETTINGS["n_validation_tasks"], 10, seed=SETTINGS["validation_seed"])
         scores[inner_lr] = score.median

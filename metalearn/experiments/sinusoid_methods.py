@@ -22,7 +22,7 @@ from metalearn import inner_loop
 from metalearn.episodes import Inputs
 from metalearn.evaluation import evaluate
 from metalearn.experiments import record, summary
-from metalearn.experiments.sinusoid_maml import PUBLISHED, draw
+from metalearn.experiments.sinusoid_maml import PUBLISHED, draw, tune
 from metalearn.learners import (
     ANIL,
     MAML,
@@ -186,17 +186,6 @@ def train(method: str, learner: Learner, seed: int, checkpoint: Path, n_steps: i
         raise KeyboardInterrupt
     spent = {"minutes": round(history.seconds / 60, 2), "cpu_seconds": round(time.process_time() - begun, 1)}
     return {"trained_steps": history.n_steps, **spent}
-
-
-def tune(learner: Learner, n_shot: int) -> float:
-    """Return the step size with the lowest median error after 10 steps on validation tasks."""
-    scores: dict[float, float] = {}
-    for inner_lr in SETTINGS["inner_lr_grid"]:
-        learner.inner_lr = inner_lr
-        sample = draw(100, n_shot, SETTINGS["n_test_query"])
-        score = evaluate(learner, sample, SETTINGS["n_validation_tasks"], 10, seed=SETTINGS["validation_seed"])
-        scores[inner_lr] = score.median
-    return min(scores, key=lambda inner_lr: scores[inner_lr])
 
 
 def run(method: str, seed: int, folder: Path, n_steps: int) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -103,17 +103,15 @@ class ImplicitMAML(MAML):
         )
         return inner_loop.from_vector(solution, minimum), loss
 
-    def _path(self, x: Inputs, y: Tensor, n_steps: int, batch_size: int | None = None) -> Iterator[inner_loop.Params]:
-        start = self._start()
+    def _inner_objective(self, start: inner_loop.Params) -> inner_loop.ParamsLoss:
+        """Return the support loss plus the pull towards the start."""
         fixed = {name: param.detach() for name, param in start.items()}
 
         def pulled_loss(params: inner_loop.Params, x: Inputs, y: Tensor) -> Tensor:
             squares = [(params[name] - fixed[name]).square().sum() for name in fixed]
             return self._support_loss(params, x, y) + 0.5 * self.strength * torch.stack(squares).sum()
 
-        return inner_loop.trajectory(
-            start, pulled_loss, x, y, n_steps=n_steps, inner_lr=self.inner_lr, first_order=True
-        )
+        return pulled_loss
 
 
 def conjugate_gradients(multiply: Callable[[Tensor], Tensor], target: Tensor, n_steps: int) -> Tensor:

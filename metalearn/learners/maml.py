@@ -71,19 +71,25 @@ class MAML(InnerLoopLearner):
         self.inner_lr = inner_lr
         self.first_order = first_order
         self.recompute = recompute
+        self.batch_size: int | None = None  # examples of each inner step; Reptile sets it
 
-    def _path(self, x: Inputs, y: Tensor, n_steps: int, batch_size: int | None = None) -> Iterator[inner_loop.Params]:
+    def _path(self, x: Inputs, y: Tensor, n_steps: int) -> Iterator[inner_loop.Params]:
+        start = self._start()
         return inner_loop.trajectory(
-            self._start(),
-            self._support_loss,
+            start,
+            self._inner_objective(start),
             x,
             y,
             n_steps=n_steps,
             inner_lr=self._inner_rates(),
             first_order=self.first_order,
             recompute=self.recompute,
-            batch_size=batch_size,
+            batch_size=self.batch_size,
         )
+
+    def _inner_objective(self, start: inner_loop.Params) -> inner_loop.ParamsLoss:
+        """Return the loss that inner steps descend: the support's."""
+        return self._support_loss
 
     def _inner_rates(self) -> inner_loop.InnerLR:
         return self.inner_lr

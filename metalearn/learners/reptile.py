@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -91,6 +90,3 @@ class Reptile(MAML):
         adapted = deque(self._path(x, y, self.n_inner_steps), maxlen=1)[0]
         steps = {name: (start[name] - adapted[name]) / self.inner_lr for name in start}
         return steps, self._support_loss(adapted, x, y)
-
-    def _path(self, x: Inputs, y: Tensor, n_steps: int, batch_size: int | None = None) -> Iterator[inner_loop.Params]:
-        return super()._path(x, y, n_steps, self.batch_size)
