@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from metalearn.episodes import Episode
-from metalearn.learners._base import Learner, check_values
-from metalearn.runtime import progress_bar
+from metalearn.learners._base import Learner
+from metalearn.runtime import default_seed, progress_bar
+from metalearn.runtime import stream as stream_of
 from metalearn.vectorize import over_tasks
 
 Metric = Callable[[Tensor, Tensor], Tensor]
@@ -95,6 +96,55 @@ class Score:
             return not math.isnan(self.mean)
         return self.mean > other.mean if self.higher_is_better else self.mean < other.mean
 
+    def above(self, other: Score | float, by: float = 0.0) -> bool:
+        """Return whether this score is better than another by more than ``by``, with 95 % confidence.
+
+        That is whether the lower bound of the interval of the difference, task by task, exceeds ``by``; for a metric of
+        which lower is better, the difference is taken the other way round.
+
+        Args:
+            other: A score of the same tasks, or a number, such as chance level.
+            by: The least difference, in the metric's unit.
+
+        Raises:
+            ValueError: If the scores are not of as many tasks, or of metrics of two directions.
+
+        Example:
+            >>> import torch
+            >>> from metalearn import Score
+            >>> score = Score.of(torch.tensor([0.9, 0.8, 0.9, 0.8]))
+            >>> score.above(0.5), score.above(0.5, by=0.4), score.above(Score.of(torch.tensor([0.8, 0.7, 0.8, 0.7])))
+            (True, False, True)
+        """
+        values = self.per_task.double()
+        rest: Tensor | float = other if isinstance(other, int | float) else other.per_task.double()
+        if isinstance(other, Score) and (other.n_tasks, other.higher_is_better) != (
+            self.n_tasks,
+            self.higher_is_better,
+        ):
+            raise ValueError(
+                f"expected scores of the same tasks and metric, got {self.n_tasks} and {other.n_tasks} tasks, higher is"
+                f" better: {self.higher_is_better} and {other.higher_is_better}"
+            )
+        gain = values - rest if self.higher_is_better else rest - values
+        margin = 1.96 * gain.std().item() / math.sqrt(len(gain))
+        return gain.mean().item() - margin > by
+
+    def __format__(self, spec: str) -> str:
+        """Return mean and interval: ``f"{score:%}"`` in percent with a decimal, ``f"{score:.2f}"`` as they are.
+
+        Example:
+            >>> import torch
+            >>> from metalearn import Score
+            >>> score = Score.of(torch.tensor([0.4, 0.6, 0.5, 0.5]))
+            >>> f"{score:%}", f"{score:.0%}", f"{score:.2f}"
+            ('50.0 ± 8.0', '50 ± 8', '0.50 ± 0.08')
+        """
+        if not spec:
+            return str(self)
+        scale, number = (100, (spec[:-1] or ".1") + "f") if spec.endswith("%") else (1, spec)
+        return f"{scale * self.mean:{number}} ± {scale * self.ci95:{number}}"
+
     def __str__(self) -> str:
         """Print mean, interval and number of tasks."""
         return f"{self.mean:.3f} ± {self.ci95:.3f} ({self.n_tasks} tasks)"
@@ -113,7 +163,8 @@ def evaluate(
     *,
     metric: Metric | None = ...,
     higher_is_better: bool | None = ...,
-    seed: int = ...,
+    stream: str = ...,
+    seed: int | None = ...,
     progress: bool = ...,
 ) -> Score: ...
 @overload
@@ -125,7 +176,8 @@ def evaluate(
     *,
     metric: Metric | None = ...,
     higher_is_better: bool | None = ...,
-    seed: int = ...,
+    stream: str = ...,
+    seed: int | None = ...,
     progress: bool = ...,
 ) -> dict[int, Score]: ...
 def evaluate(
@@ -136,7 +188,8 @@ def evaluate(
     *,
     metric: Metric | None = None,
     higher_is_better: bool | None = None,
-    seed: int = 0,
+    stream: str = "test",
+    seed: int | None = None,
     progress: bool = False,
 ) -> Score | dict[int, Score]:
     """Adapt a learner to each of ``n_tasks`` test tasks and score its predictions of their queries.
@@ -152,7 +205,9 @@ def evaluate(
         metric: ``metric(prediction, target) -> scalar`` of one task; by default accuracy for classes and mean squared
             error for regression.
         higher_is_better: Direction of the metric; by default higher, for the mean squared error lower.
-        seed: Seed of the test tasks.
+        stream: Stream of the seed from which tasks are drawn: ``"test"``, or ``"validation"`` while anything is still
+            chosen; neither shares a task with the other or with training (:func:`metalearn.runtime.stream`).
+        seed: Seed of the tasks; ``None``: :func:`metalearn.runtime.default_seed`.
         progress: Whether to show a progress bar.
 
     Returns:
@@ -176,16 +231,17 @@ def evaluate(
         raise ValueError(f"n_tasks must be at least 2 for an interval, got {n_tasks}")
     several = isinstance(n_steps, Sequence)
     steps: Sequence[int | None] = n_steps if isinstance(n_steps, Sequence) else [n_steps]
-    generator = torch.Generator().manual_seed(seed)
+    device = getattr(sample, "device", "cpu")
+    generator = stream_of(default_seed() if seed is None else seed, stream, device)
     was_training = learner.training
     results: list[Tensor] = []  # each [n_tasks of a batch, number of entries in steps]
     learner.eval()
     try:
         with torch.no_grad(), progress_bar(n_tasks, "task", progress) as bar:
             while (done := sum(len(part) for part in results)) < n_tasks:
-                batch = sample(generator).to(_device(learner))
+                batch = learner.take(sample(generator))
                 if done:
-                    check_values(batch)
+                    learner.check_values(batch)
                 else:
                     learner.check(batch)
                 metric = metric or (mean_squared_error if batch.n_way is None else accuracy)
@@ -209,7 +265,3 @@ def _score_batch(learner: Learner, batch: Episode, steps: Sequence[int | None], 
 
     scores: Tensor = over_tasks(score, batch, learner.how, module=learner)
     return scores
-
-
-def _device(learner: Learner) -> torch.device:
-    return next((p.device for p in learner.parameters()), torch.device("cpu"))

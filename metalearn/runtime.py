@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 from typing import Any, TypeVar
@@ -25,14 +26,33 @@ CONDITIONS = {  # environment in which stored outputs are made and compared
 }
 
 
+def default_seed() -> int:
+    """Return the seed that ``fit``, ``evaluate`` and ``calibrate`` take where none is given.
+
+    It is 0, or 1,000 times the environment variable METALEARN_SEED, which runs a whole chapter with other draws.
+
+    Raises:
+        ValueError: If METALEARN_SEED is no integer of at least 0.
+
+    Example:
+        >>> from metalearn.runtime import default_seed
+        >>> default_seed() % 1_000
+        0
+    """
+    text = os.environ.get("METALEARN_SEED") or "0"
+    if not text.isdecimal():
+        raise ValueError(f"METALEARN_SEED must be an integer of at least 0, got {text!r}")
+    return 1_000 * int(text)
+
+
 def seed_everything(seed: int) -> torch.Generator:
     """Seed Python, NumPy and PyTorch, and return a generator for drawing episodes.
 
     Args:
-        seed: At least 0 and below 2**32.
+        seed: At least 0 and below 2**31; :func:`default_seed` is added to it.
 
     Returns:
-        A CPU generator seeded with ``seed``.
+        A CPU generator with the same seed.
 
     Example:
         >>> import torch
@@ -40,10 +60,30 @@ def seed_everything(seed: int) -> torch.Generator:
         >>> int(torch.randint(100, (), generator=seed_everything(0))) == int(torch.randint(100, ()))
         True
     """
+    seed = seed + default_seed()
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - for libraries that draw from NumPy's global state
     torch.manual_seed(seed)
     return torch.Generator().manual_seed(seed)
+
+
+def stream(seed: int, name: str, device: torch.device | str = "cpu") -> torch.Generator:
+    """Return a generator of its own for one use of a seed, so that no test task is a training task.
+
+    Args:
+        seed: Any integer.
+        name: What is drawn: ``"train"``, ``"statistics"``, ``"validation"``, ``"test"``, ``"calibration"``, or another.
+        device: Where it draws.
+
+    Example:
+        >>> import torch
+        >>> from metalearn.runtime import stream
+        >>> draws = [torch.rand(1, generator=stream(0, name)).item() for name in ("train", "test")]
+        >>> draws[0] == draws[1]
+        False
+    """
+    digest = hashlib.sha256(f"{name} {seed}".encode()).digest()
+    return torch.Generator(device).manual_seed(int.from_bytes(digest[:6], "big"))
 
 
 def pick_device(name: str | None = None) -> torch.device:

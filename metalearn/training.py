@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import signal
 import threading
@@ -16,16 +17,17 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from metalearn._files import write_whole
+from metalearn._checkpoint import compare, identity, read_checkpoint, write_checkpoint
 from metalearn.compiled import compile_backward
-from metalearn.episodes import Batch, Episode
 from metalearn.evaluation import Score
-from metalearn.learners._base import Learner, check_values
-from metalearn.runtime import progress_bar
+from metalearn.learners._base import Learner
+from metalearn.runtime import default_seed, progress_bar, stream
 
-TrainingSample = Callable[[torch.Generator], Episode | Batch]
+__all__ = ["History", "TrainingSample", "cosine", "fit", "read_checkpoint"]
 
-FORMAT = 1  # of checkpoints; raise it when their content changes
+TrainingSample = Callable[[torch.Generator], Any]  # Episode, Batch, or anything with .to(device) and .check()
+
+N_STATISTICS = 10  # batches on which stored statistics are measured
 
 
 @dataclass
@@ -37,7 +39,9 @@ class History:
         validation: ``(step, mean, ci95)`` of each validation.
         best_step: Step of the weights that the learner now has, where there was a validation.
         seconds: Time spent, over all sittings.
+        cpu_seconds: Time of the processor spent on the steps, without validations, over all sittings and threads.
         interrupted: Whether Ctrl-C ended it before its last step.
+        stopped: ``"patience"`` or ``"seconds"``, if one of these ended it before its last step.
 
     Example:
         >>> from metalearn import History
@@ -50,7 +54,9 @@ class History:
     validation: list[tuple[int, float, float]] = field(default_factory=list)
     best_step: int | None = None
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     interrupted: bool = False
+    stopped: str | None = None
 
     @property
     def n_steps(self) -> int:
@@ -79,12 +85,15 @@ def fit(
     optimizer: torch.optim.Optimizer | None = None,
     schedule: Callable[[int], float] | None = None,
     before_step: Callable[[int], None] | None = None,
+    after_backward: Callable[[Tensor], Tensor] | None = None,
     max_grad_norm: float | None = None,
     validate: Callable[[], Score] | None = None,
     validate_every: int = 1000,
+    patience: int | None = None,
+    max_seconds: float | None = None,
     checkpoint: str | Path | None = None,
     checkpoint_every: int = 1000,
-    seed: int = 0,
+    seed: int | None = None,
     progress: bool = True,
     compile: bool = False,
 ) -> History:
@@ -96,8 +105,9 @@ def fit(
 
     Args:
         learner: Any learner; trained in place.
-        sample: ``sample(generator) -> batch of episodes`` (or a labelled batch, for learners that take such); all
-            randomness must come from the generator.
+        sample: ``sample(generator) -> batch``, such as ``pool.episodes(n_tasks=4, n_way=5, n_shot=1, n_query=5)``; all
+            randomness must come from the generator. A batch is one of episodes, a labelled batch for learners that take
+            such, or anything with ``.to(device)`` and ``.check()`` that the learner's ``backward`` takes.
         n_steps: Number of outer steps in all, those of an earlier sitting included.
         outer_lr: Learning rate of Adam, where no ``optimizer`` is given.
         optimizer: An optimiser over the learner's parameters.
@@ -106,12 +116,18 @@ def fit(
         before_step: Called with the number of the step before each one, to set what changes in the course of training
             (``learner.first_order = step < 1000``). What it sets must depend on the step alone, so that a run can go
             on where it stopped.
+        after_backward: Called with the loss after the gradient is in ``.grad`` and before the optimiser's step; it may
+            change gradients (an average over machines, noise), and returns the loss to record.
         max_grad_norm: Clip the gradient to this norm.
-        validate: Returns a score, by :func:`metalearn.evaluate` on validation tasks.
+        validate: Returns a score, by ``metalearn.evaluate(..., stream="validation")`` on validation tasks.
         validate_every: Steps between validations; one more follows the last step.
+        patience: Stop after so many validations in a row without a better score; ``None``: never.
+        max_seconds: Stop when ``History.cpu_seconds`` reaches it; ``None``: never.
         checkpoint: File to save to and to go on from; ``None``: nothing is saved.
         checkpoint_every: Steps between checkpoints; one more follows the last step.
-        seed: Seed of the generator that ``sample`` gets.
+        seed: Seed of all draws; ``None``: :func:`metalearn.runtime.default_seed`. Training draws from the stream
+            ``"train"`` of the seed, which shares nothing with the streams of validation and test. Torch's global
+            random state, from which dropout draws, is seeded from it before each step.
         progress: Whether to show a progress bar.
         compile: Compile the whole meta-gradient at the first step (a CPU needs a C++ compiler): the same gradient up
             to rounding, several times faster for small networks; see :func:`metalearn.compiled.compile_backward`.
@@ -120,8 +136,9 @@ def fit(
         The history; it includes earlier sittings.
 
     Raises:
-        ValueError: If a batch does not fit the learner, the checkpoint belongs to another learner or version, or
-            ``before_step`` is given for a compiled gradient, into which the settings are built.
+        ValueError: If a batch does not fit the learner, the optimiser holds none of the learner's parameters, the
+            checkpoint belongs to another run or version, or ``before_step`` is given for a compiled gradient, into
+            which the settings are built.
         FloatingPointError: If loss or gradient is NaN or infinite; the learner keeps the weights before that step.
         OSError: If a checkpoint cannot be written; the previous one stays whole.
 
@@ -139,29 +156,74 @@ def fit(
         raise ValueError(
             "compile=True builds the learner's settings in, so before_step cannot change them: leave one out"
         )
-    optimizer = optimizer or torch.optim.Adam(learner.parameters(), lr=outer_lr)
-    backward = compile_backward(learner) if compile else learner.backward
-    file = None if checkpoint is None else Path(checkpoint)
-    run = _Run(learner, optimizer, sample, backward, schedule, max_grad_norm, seed, file)
-    run.prepare()
-    learner.train()
-    history, start = run.history, time.perf_counter() - run.history.seconds
-    history.interrupted = False
-    with _interrupts() as interrupted, progress_bar(n_steps, "step", progress, done=history.n_steps) as bar:
-        while history.n_steps < n_steps and not history.interrupted:
-            if before_step is not None:
-                before_step(history.n_steps)
-            bar.set_postfix(loss=f"{run.step():.3g}", refresh=False)
-            bar.update()
-            step, last = history.n_steps, history.n_steps == n_steps
-            history.seconds = time.perf_counter() - start
-            history.interrupted = interrupted() and not last
-            if validate is not None and (step % validate_every == 0 or last):
-                bar.set_description(run.validate(validate))
-            if last or history.interrupted or step % checkpoint_every == 0:
-                run.save()
-    run.finish()
-    return history
+    for name, value in {"validate_every": validate_every, "checkpoint_every": checkpoint_every}.items():
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    run = _Run(
+        learner,
+        _optimizer(learner, optimizer, outer_lr),
+        sample,
+        _backward(learner, compile),
+        schedule=schedule,
+        before_step=before_step,
+        after_backward=after_backward,
+        max_grad_norm=max_grad_norm,
+        validate=validate,
+        seed=default_seed() if seed is None else seed,
+        checkpoint=None if checkpoint is None else Path(checkpoint),
+    )
+    with torch.random.fork_rng(devices=[]):  # the seeds of the steps are not the caller's business
+        run.prepare()
+        limits = _Limits(n_steps, patience, max_seconds, validate_every, checkpoint_every)
+        with _interrupts() as interrupted, progress_bar(n_steps, "step", progress, done=run.history.n_steps) as bar:
+            run.go(limits, interrupted, bar)
+        run.finish()
+    return run.history
+
+
+def _optimizer(learner: Learner, optimizer: torch.optim.Optimizer | None, outer_lr: float) -> torch.optim.Optimizer:
+    trained = [parameter for parameter in learner.parameters() if parameter.requires_grad]
+    if not trained:
+        raise ValueError(
+            f"{type(learner).__name__} has no parameter that is trained: leave requires_grad on for some, or evaluate"
+            " it as it is"
+        )
+    if optimizer is None:
+        return torch.optim.Adam(trained, lr=outer_lr)
+    own = {id(parameter) for parameter in learner.parameters()}
+    if not any(id(parameter) in own for group in optimizer.param_groups for parameter in group["params"]):
+        raise ValueError(
+            "the optimizer holds none of the learner's parameters: build it from learner.parameters(), after"
+            " convert_norms and .to(device), which make new ones"
+        )
+    return optimizer
+
+
+def _backward(learner: Learner, compile: bool) -> Callable[[Any, torch.Generator], Tensor]:
+    backward: Callable[..., Tensor] = compile_backward(learner) if compile else learner.backward
+    if "generator" in inspect.signature(backward).parameters:
+        return backward
+    return lambda batch, generator: backward(batch)
+
+
+@dataclass
+class _Limits:
+    """When a run ends, and how often it validates and saves."""
+
+    n_steps: int
+    patience: int | None
+    max_seconds: float | None
+    validate_every: int
+    checkpoint_every: int
+
+    def reached(self, history: History) -> str | None:
+        """Return why a run ends before its last step, if it does."""
+        if self.max_seconds is not None and history.cpu_seconds >= self.max_seconds:
+            return "seconds"
+        if self.patience is not None and history.best_step is not None:
+            since = sum(step > history.best_step for step, _, _ in history.validation)
+            return "patience" if since >= self.patience else None
+        return None
 
 
 @dataclass
@@ -171,9 +233,12 @@ class _Run:
     learner: Learner
     optimizer: torch.optim.Optimizer
     sample: TrainingSample
-    backward: Callable[[Episode | Batch], Tensor]
+    backward: Callable[[Any, torch.Generator], Tensor]
     schedule: Callable[[int], float] | None
+    before_step: Callable[[int], None] | None
+    after_backward: Callable[[Tensor], Tensor] | None
     max_grad_norm: float | None
+    validate: Callable[[], Score] | None
     seed: int
     checkpoint: Path | None
     history: History = field(default_factory=History)
@@ -181,26 +246,62 @@ class _Run:
     best_score: Score | None = None
 
     def prepare(self) -> None:
-        self.generator = torch.Generator().manual_seed(self.seed)
+        """Try a batch, measure statistics, and load the checkpoint where there is one."""
         self.device = next(self.learner.parameters()).device
+        self.generator = self.stream("train")
         self.base_lrs = [group["lr"] for group in self.optimizer.param_groups]
-        probe = self.draw(torch.Generator().manual_seed(self.seed))
+        if self.before_step is not None:
+            self.before_step(0)  # a run's settings are those of its first step, also where it goes on later
+        self.mine = identity(self.learner, self.optimizer, self.schedule, self.max_grad_norm, self.seed)
         self.learner.train()
-        self.learner.check(probe)
-        self.learner.update_statistics(probe)
-        self.mine = self.identity()  # before any setting changes in the course of training
+        self.learner.check(self.draw(self.stream("probe")))
+        self.measure()
         if self.checkpoint is not None and self.checkpoint.exists():
-            self.load()
+            self.load(self.checkpoint)
 
-    def draw(self, generator: torch.Generator) -> Episode | Batch:
-        return self.sample(generator).to(self.device)
+    def stream(self, name: str) -> torch.Generator:
+        """Return a generator where the sampler draws."""
+        return stream(self.seed, name, getattr(self.sample, "device", "cpu"))
+
+    def draw(self, generator: torch.Generator) -> Any:
+        return self.learner.take(self.sample(generator))
+
+    def measure(self) -> None:
+        """Measure the stored statistics at the present weights, always on the same batches."""
+        generator = self.stream("statistics")
+        self.learner.update_statistics(self.draw(generator) for _ in range(N_STATISTICS))
+
+    def go(self, limits: _Limits, interrupted: Callable[[], bool], bar: Any) -> None:
+        """Take steps until a limit is reached or Ctrl-C is pressed."""
+        history, start = self.history, time.perf_counter() - self.history.seconds
+        history.interrupted, history.stopped = False, limits.reached(self.history)
+        while history.n_steps < limits.n_steps and not history.stopped and not history.interrupted:
+            begun = time.process_time()
+            loss = self.step()
+            history.cpu_seconds += time.process_time() - begun
+            bar.set_postfix(loss=f"{loss:.3g}", refresh=False)
+            bar.update()
+            step = history.n_steps
+            out_of_time = limits.max_seconds is not None and history.cpu_seconds >= limits.max_seconds
+            last = step == limits.n_steps or out_of_time
+            history.interrupted = interrupted() and not last
+            if self.validate is not None and (step % limits.validate_every == 0 or last):
+                bar.set_description(self.score(self.validate))
+            history.stopped = None if step == limits.n_steps else limits.reached(history)
+            history.seconds = time.perf_counter() - start
+            if last or history.stopped or history.interrupted or step % limits.checkpoint_every == 0:
+                self.save()
 
     def step(self) -> float:
+        if self.before_step is not None:
+            self.before_step(self.history.n_steps)
+        torch.manual_seed(int(torch.randint(2**48, (), generator=self.generator, device=self.generator.device)))
         batch = self.draw(self.generator)
         for group, lr in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
             group["lr"] = lr if self.schedule is None else lr * self.schedule(self.history.n_steps)
         self.optimizer.zero_grad(set_to_none=True)
-        loss = float(self.backward(batch))
+        total = self.backward(batch, self.generator)
+        loss = float(total if self.after_backward is None else self.after_backward(total))
         parameters = [p for p in self.learner.parameters() if p.grad is not None]
         norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
         if not (math.isfinite(loss) and torch.isfinite(norm)):
@@ -211,17 +312,24 @@ class _Run:
         self.history.losses.append(loss)
         return loss
 
-    def refuse(self, batch: Episode | Batch, loss: float) -> None:
-        check_values(batch)  # if the data are to blame, say so
+    def refuse(self, batch: Any, loss: float) -> None:
+        self.learner.check_values(batch)  # if the data are to blame, say so
         what = "loss" if not math.isfinite(loss) else "gradient"
+        half = any(parameter.dtype == torch.float16 for parameter in self.learner.parameters())
+        advice = (
+            "train in float32 or bfloat16: float16 ends at 65,504"
+            if half
+            else ("try a smaller outer_lr or inner_lr, fewer inner steps, or max_grad_norm=10")
+        )
         raise FloatingPointError(
             f"the {what} is NaN or infinite at step {self.history.n_steps} (loss {loss}); the weights are those before"
-            " this step. Try a smaller outer_lr or inner_lr, fewer inner steps, or max_grad_norm=10"
+            f" this step. What may help: {advice}"
         )
 
-    def validate(self, validate: Callable[[], Score]) -> str:
-        self.learner.update_statistics(self.draw(torch.Generator().manual_seed(self.seed)))
+    def score(self, validate: Callable[[], Score]) -> str:
+        self.measure()
         score = validate()
+        self.learner.train()
         self.history.validation.append((self.history.n_steps, score.mean, score.ci95))
         if score.better_than(self.best_score):
             self.best_score, self.history.best_step = score, self.history.n_steps
@@ -229,108 +337,48 @@ class _Run:
         return f"validation {score.mean:.3g}"
 
     def finish(self) -> None:
+        """Leave the learner with its best weights, and with the statistics that belong to its weights."""
         if self.best is not None and not self.history.interrupted:
             self.learner.load_state_dict(self.best)
-        elif self.best is None:
-            self.learner.update_statistics(self.draw(torch.Generator().manual_seed(self.seed)))
-
-    def identity(self) -> dict[str, Any]:
-        shapes = {name: list(tensor.shape) for name, tensor in self.learner.state_dict().items()}
-        settings = {name: value for name, value in vars(self.learner).items() if isinstance(value, int | float | str)}
-        for name in ("training", "how", "chunk_size", "recompute"):  # these change no result
-            settings.pop(name, None)
-        return {"learner": type(self.learner).__name__, "settings": settings, "shapes": shapes, "seed": self.seed}
+        else:
+            self.measure()
 
     def save(self) -> None:
         if self.checkpoint is None:
             return
-        best = None
-        if self.best_score is not None:
-            best = [self.best_score.mean, self.best_score.ci95, self.best_score.n_tasks]
+        running = {name: buffer.clone() for name, buffer in self.learner.named_buffers()}
+        self.measure()  # a checkpoint holds the statistics of its weights ...
+        best = self.best_score and [self.best_score.mean, self.best_score.ci95, self.best_score.n_tasks]
         state = {
-            "format": FORMAT,
             "identity": self.mine,
-            "learner": self.learner.state_dict(),
+            "learner": {name: tensor.clone() for name, tensor in self.learner.state_dict().items()},
+            "running": running,
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
-            "random": torch.get_rng_state(),
             "history": vars(self.history),
             "best": self.best,
             "best_score": best,
         }
-        try:
-            write_whole(self.checkpoint, lambda file: torch.save(state, file))
-        except OSError as error:
-            raise OSError(
-                error.errno,
-                f"the checkpoint of step {self.history.n_steps} could not be written ({error.strerror}); an earlier"
-                " one is untouched. Make room and call fit again with the same checkpoint",
-                str(self.checkpoint),
-            ) from error
+        self.restore(running)  # ... and a run does not depend on how often it is saved
+        write_checkpoint(self.checkpoint, state, self.history.n_steps)
 
-    def load(self) -> None:
-        assert self.checkpoint is not None
-        state = read_checkpoint(self.checkpoint)
-        for key, mine in self.mine.items():
-            if state["identity"][key] != mine:
-                raise ValueError(
-                    f"the checkpoint {self.checkpoint} is of another run: its {key} is"
-                    f" {_brief(state['identity'][key])}, here it is {_brief(mine)}. Name another file, or delete this"
-                    " one to start anew"
-                )
+    def restore(self, running: dict[str, Tensor]) -> None:
+        own = dict(self.learner.named_buffers())
+        for name, buffer in running.items():
+            own[name].copy_(buffer)
+
+    def load(self, path: Path) -> None:
+        state = read_checkpoint(path)
+        compare(path, state["identity"], self.mine)
         self.learner.load_state_dict(state["learner"])
+        self.restore(state["running"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])
-        torch.set_rng_state(state["random"])
         self.history = History(**state["history"])
         self.best = state["best"]
         if state["best_score"] is not None:
             mean, ci95, n_tasks = state["best_score"]
             self.best_score = Score(mean, ci95, n_tasks, torch.empty(0))
-
-
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint of :func:`metalearn.fit` without running any code that it might hold.
-
-    Args:
-        path: File that ``fit`` wrote.
-
-    Returns:
-        What it holds: among others ``"learner"`` (its weights), ``"optimizer"``, ``"history"`` and ``"best"``, the
-        weights that scored best where there was a validation.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is cut, no checkpoint, or of another format.
-
-    Example:
-        >>> import tempfile
-        >>> from pathlib import Path
-        >>> from torch import nn
-        >>> from metalearn import fit, sample_episodes
-        >>> from metalearn.data import digits
-        >>> from metalearn.learners import Prototypical
-        >>> from metalearn.training import read_checkpoint
-        >>> learner, pool = Prototypical(nn.Sequential(nn.Flatten(), nn.Linear(64, 8))), digits().train
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = Path(folder, "run.pt")
-        ...     _ = fit(learner, lambda g: sample_episodes(pool, 1, 2, 1, 1, g), 5, checkpoint=path, progress=False)
-        ...     len(read_checkpoint(path)["history"]["losses"])
-        5
-    """
-    try:
-        state = torch.load(path, weights_only=True, map_location="cpu")
-        found = state["format"]
-    except FileNotFoundError:
-        raise
-    except Exception as error:
-        raise ValueError(f"{path} is no whole checkpoint ({type(error).__name__}): delete it to start anew") from error
-    if found != FORMAT:
-        raise ValueError(
-            f"{path} has checkpoint format {found}, this version of metalearn reads {FORMAT}: delete it to start anew,"
-            " or use the version that wrote it"
-        )
-    return dict(state)
 
 
 @contextmanager
@@ -351,8 +399,3 @@ def _interrupts() -> Iterator[Callable[[], bool]]:
         yield requested.is_set
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _brief(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

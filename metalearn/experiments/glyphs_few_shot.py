@@ -106,7 +106,7 @@ def run(method: str, train_shot: int | None, seed: int, folder: Path, n_steps: i
     done: dict[str, Any] = {"trained_steps": 0, "minutes": 0.0}
     sample = sampler(method, train_shot)
     if method == "untrained":
-        learner.update_statistics(sample(torch.Generator().manual_seed(seed)))
+        learner.update_statistics([sample(torch.Generator().manual_seed(seed))])
     elif method != "raw pixels":
         rates = SETTINGS["outer_lr"], SETTINGS["head_lr"]
         optimizer = two_rates(learner, *rates) if method == "siamese, logistic" else None

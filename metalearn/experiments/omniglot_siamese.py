@@ -116,7 +116,7 @@ def run(method: str, seed: int, folder: Path, n_steps: int) -> list[dict[str, An
     if method.startswith("siamese"):
         done = train(learner, seed, n_steps, folder / f"{method}_{seed}.pt")
     else:
-        learner.update_statistics(sample_pairs(splits().train, 500, torch.Generator().manual_seed(seed)))
+        learner.update_statistics([sample_pairs(splits().train, 500, torch.Generator().manual_seed(seed))])
     return [{"method": method, "seed": seed, **done, **row} for row in test(learner)]
 
 

@@ -83,7 +83,7 @@ def tune(learner: Learner, n_shot: int) -> float:
     """Return the ``inner_lr`` with the lowest median error after 10 steps on validation tasks."""
     scores: dict[float, float] = {}
     for inner_lr in SETTINGS["inner_lr_grid"]:
-        learner.inner_lr = inner_lr  # type: ignore[assignment]
+        learner.inner_lr = inner_lr
         sample = draw(100, n_shot, SETTINGS["n_test_query"])
         score = evaluate(learner, sample, SETTINGS["n_validation_tasks"], 10, seed=SETTINGS["validation_seed"])
         scores[inner_lr] = score.median

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 from torch.utils._pytree import tree_leaves, tree_map
 
 from metalearn.episodes import Batch, Episode, Inputs
+from metalearn.networks import set_statistics
 from metalearn.vectorize import How, over_tasks, pick_how
 
 Adapted = Any  # a tensor or a pytree of tensors: prototypes, fast weights, a recurrent state
@@ -51,6 +53,15 @@ class Learner(nn.Module, ABC):
         >>> learner.predict(adapted, torch.zeros(1, 1))
         tensor([[2.]])
     """
+
+    registry: ClassVar[dict[str, type[Learner]]] = {}  # every concrete learner that was imported, by its class's name
+    revision: ClassVar[int] = 1  # raised when a change of the class moves the numbers that it gives
+    n_inner_steps: int | None = None  # None: the method has no inner steps
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if not inspect.isabstract(cls) and not cls.__name__.startswith("_"):
+            Learner.registry[cls.__name__] = cls
 
     def __init__(self, loss_fn: TaskLoss = F.cross_entropy) -> None:
         super().__init__()
@@ -100,8 +111,37 @@ class Learner(nn.Module, ABC):
             total = total + loss.detach()
         return total
 
-    def update_statistics(self, batch: Episode | Batch) -> None:
-        """Estimate stored statistics (norm policy ``"frozen"``) on the inputs of a batch; ``fit`` calls it."""
+    def update_statistics(self, batches: Iterable[Episode | Batch]) -> None:
+        """Estimate the stored statistics of all ``"frozen"`` layers over batches; ``fit`` calls it.
+
+        Args:
+            batches: Several batches, as in training: a list or an iterator, not a single batch.
+
+        Raises:
+            ValueError: If a single batch is given.
+        """
+        if isinstance(batches, Episode | Batch):
+            raise ValueError("update_statistics takes several batches, got one: put it into a list, [batch]")
+        set_statistics(self, batches, self._observe)
+
+    def _observe(self, batch: Episode | Batch) -> None:
+        """Run every network on a batch once, at the trained weights; statistics are measured here."""
+        batch = episodes_only(self, batch)
+        n_steps = None if self.n_inner_steps is None else 0
+        for task in (batch[i] for i in range(len(batch))):
+            adapted = self.adapt(task.support_x, task.support_y, n_way=task.n_way, n_steps=n_steps)
+            self.predict(adapted, task.query_x)
+
+    def take(self, batch: Any) -> Any:
+        """Return a batch on the learner's device; ``fit`` and ``evaluate`` hand all batches through it."""
+        return batch.to(next((parameter.device for parameter in self.parameters()), torch.device("cpu")))
+
+    def check_values(self, batch: Any) -> None:
+        """Refuse wrong labels and values that are not finite, in any batch that can check itself."""
+        if isinstance(batch, Episode | Batch):
+            check_values(batch)
+        elif callable(check := getattr(batch, "check", None)):
+            check()
 
     def check(self, batch: Episode | Batch) -> None:
         """Try a batch before a run, and say what is wrong with it: values, shapes, a model that changes itself.
@@ -110,8 +150,13 @@ class Learner(nn.Module, ABC):
             ValueError: If labels, values or predictions are not what a task needs, or the model's forward pass writes
                 to the model.
         """
-        check_values(batch)
+        self.check_values(batch)
         task = episodes_only(self, batch)[0]
+        if task.n_way is None and self.loss_fn is F.cross_entropy and task.query_y.is_floating_point():
+            raise ValueError(
+                "the batch is of regression tasks (n_way=None, float targets), but loss_fn is cross-entropy: build the"
+                f" learner with {type(self).__name__}(..., loss_fn=torch.nn.functional.mse_loss)"
+            )
         with torch.no_grad(), unchanged(self):
             adapted = self.adapt(task.support_x, task.support_y, n_way=task.n_way)
             prediction = self.predict(adapted, task.query_x)

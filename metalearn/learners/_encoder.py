@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from metalearn.episodes import Batch, Episode, Inputs
-from metalearn.learners._base import Learner, TaskLoss, inputs_of
-from metalearn.networks import set_statistics, support_statistics
+from metalearn.episodes import Inputs
+from metalearn.learners._base import Learner, TaskLoss
+from metalearn.networks import support_statistics
 
 
 class EncoderLearner(Learner):
@@ -23,10 +23,6 @@ class EncoderLearner(Learner):
     def __init__(self, encoder: nn.Module, loss_fn: TaskLoss = F.cross_entropy) -> None:
         super().__init__(loss_fn)
         self.encoder = encoder
-
-    def update_statistics(self, batch: Episode | Batch) -> None:
-        """Estimate the statistics of the encoder's ``"frozen"`` layers."""
-        set_statistics(self.encoder, inputs_of(batch))
 
     def _refuse_steps(self, n_steps: int | None) -> None:
         if n_steps is not None:

@@ -14,13 +14,15 @@ from torch.nn import functional as F
 
 from metalearn import inner_loop
 from metalearn.episodes import Batch, Episode, Inputs
-from metalearn.learners._base import Learner, TaskLoss, episodes_only, inputs_of
-from metalearn.networks import BatchStatistics, set_statistics, support_statistics
+from metalearn.learners._base import Learner, TaskLoss, episodes_only
+from metalearn.networks import BatchStatistics, support_statistics
 from metalearn.vectorize import over_tasks
 
 
 class InnerLoopLearner(Learner):
     """A learner whose ``adapted`` are a model's weights after some steps; a subclass says which steps."""
+
+    n_inner_steps: int
 
     def __init__(
         self,
@@ -74,10 +76,6 @@ class InnerLoopLearner(Learner):
                 adapted = self._with_statistics(params, episode.support_x)
                 total = total + weight * self.loss_fn(self.predict(adapted, episode.query_x), episode.query_y)
         return total
-
-    def update_statistics(self, batch: Episode | Batch) -> None:
-        """Estimate the statistics of ``"frozen"`` layers at the initial weights."""
-        set_statistics(self.model, inputs_of(batch))
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode; ``"frozen"`` layers stay with their stored statistics, which inner steps must not replace."""

@@ -55,9 +55,20 @@ class SetEncoder(nn.Module):
         if self.n_way is None:
             mean: Tensor = self.net(torch.cat([features, y.to(features.dtype)], 1)).mean(0)
             return mean
-        member = member_of(y, self.n_way).to(features.dtype)  # [n_way, n]
-        means: Tensor = member @ self.net(features) / member.sum(1, keepdim=True)  # [n_way, n_embedding]
-        return means.reshape(-1)
+        return class_means(self.net(features), y, self.n_way).reshape(-1)
+
+
+def class_means(vectors: Tensor, y: Tensor, n_way: int | None) -> Tensor:
+    """Return the mean vector of each class ``[n_way, size]``, of vectors ``[n, size]`` and labels ``[n]``.
+
+    Example:
+        >>> import torch
+        >>> from metalearn.learners._set_encoder import class_means
+        >>> class_means(torch.tensor([[1.0], [3.0], [7.0]]), torch.tensor([0, 0, 1]), 2).tolist()
+        [[2.0], [7.0]]
+    """
+    member = member_of(y, n_way).to(vectors.dtype)  # [n_way, n]
+    return member @ vectors / member.sum(1, keepdim=True)
 
 
 def at_least_one(**numbers: int | None) -> None:
@@ -65,6 +76,12 @@ def at_least_one(**numbers: int | None) -> None:
     for name, number in numbers.items():
         if number is not None and number < 1:
             raise ValueError(f"{name} must be at least 1, got {number}")
+
+
+def refuse_both(per_class: bool, n_way: int | None) -> None:
+    """Refuse a number of classes beside ``per_class``, which takes any number."""
+    if per_class and n_way is not None:
+        raise ValueError(f"per_class takes tasks of any number of classes, got n_way={n_way}: leave n_way out")
 
 
 def check_task(name: str, built_way: int | None, n_outputs: int, n_way: int | None, support_y: Tensor) -> None:

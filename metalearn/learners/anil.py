@@ -47,6 +47,8 @@ class ANIL(EncoderLearner):
         ['head.0.bias', 'head.0.weight']
     """
 
+    n_inner_steps: int
+
     def __init__(
         self,
         encoder: nn.Module,

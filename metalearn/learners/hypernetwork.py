@@ -11,7 +11,7 @@ from metalearn.episodes import Inputs
 from metalearn.inner_loop import from_vector, to_vector
 from metalearn.learners._base import TaskLoss
 from metalearn.learners._encoder import EncoderLearner, feature_size
-from metalearn.learners._set_encoder import SetEncoder, check_task
+from metalearn.learners._set_encoder import SetEncoder, check_task, class_means, refuse_both
 from metalearn.networks import MLP, support_statistics
 
 
@@ -23,12 +23,17 @@ class HyperNetwork(EncoderLearner):
     One linear map :math:`G` without bias turns it into all weights at once; :math:`\theta_0` are the model's own
     parameters, the "bias network", which stands for a task of which nothing is known. All three are trained.
 
+    With ``per_class`` one shared MLP writes the row of each class of a linear head, weights and bias, from the mean of
+    that class's features. No class has a place of its own in it: naming the classes in another order permutes the rows,
+    and the learner takes any number of classes.
+
     Args:
         encoder: Any module from inputs ``[n, ...]`` to vectors ``[n, n_features]``; ``nn.Identity()`` for inputs that
             are vectors. Its weights are not generated.
         model: Module from the encoder's vectors to logits or values, whose weights are generated: ``MLP([64, 5])`` on
-            ``Conv4()``, ``MLP([1, 40, 40, 1])`` on ``nn.Identity()``.
-        n_way: Number of classes of the tasks; ``None``: regression.
+            ``Conv4()``, ``MLP([1, 40, 40, 1])`` on ``nn.Identity()``. With ``per_class``: ``None``.
+        n_way: Number of classes of the tasks; ``None``: regression, or ``per_class``.
+        per_class: Write a linear head, row by row; leave ``model`` and ``n_way`` out.
         n_outputs: Size of the targets, in regression.
         n_features: Size of the encoder's vectors; ``None``: ``encoder.n_features``.
         n_hidden: Units of the hidden layers of the networks that embed the support set.
@@ -37,6 +42,7 @@ class HyperNetwork(EncoderLearner):
 
     Attributes:
         generator: The map :math:`G` ``[n_params, n_embedding]``; rows stand in the order of the model's parameters.
+        writer: With ``per_class``, the shared MLP from a class's mean to its row.
 
     Raises:
         ValueError: If a number is below 1 or the model has no parameters; from :meth:`adapt`, if the task is not of
@@ -68,9 +74,10 @@ class HyperNetwork(EncoderLearner):
     def __init__(
         self,
         encoder: nn.Module,
-        model: nn.Module,
+        model: nn.Module | None = None,
         n_way: int | None = None,
         *,
+        per_class: bool = False,
         n_outputs: int = 1,
         n_features: int | None = None,
         n_hidden: int = 128,
@@ -78,15 +85,22 @@ class HyperNetwork(EncoderLearner):
         loss_fn: TaskLoss = F.cross_entropy,
     ) -> None:
         super().__init__(encoder, loss_fn)
-        own = dict(model.named_parameters())
-        if not own:
+        refuse_both(per_class, n_way)
+        if per_class != (model is None):
+            raise ValueError("give a model whose weights are to be generated, or per_class=True for a linear head")
+        own = {} if model is None else dict(model.named_parameters())
+        if model is not None and not own:
             raise ValueError(f"the model must have parameters to generate, {type(model).__name__} has none")
         self.model = model
         self.n_way = n_way
+        self.per_class = per_class
         self.n_outputs = n_outputs
         self.n_features = feature_size(encoder, n_features)
         self.n_hidden = n_hidden
         self.n_embedding = n_embedding
+        if per_class:
+            self.writer = MLP([self.n_features, n_hidden, n_hidden, self.n_features + 1])
+            return
         self.set_encoder = SetEncoder(self.n_features, n_way, n_outputs, n_hidden, n_embedding)
         self.embedding = MLP([self.set_encoder.size, n_hidden, n_embedding])
         self.generator = nn.Parameter(_initial_generator(own, n_embedding))
@@ -103,9 +117,13 @@ class HyperNetwork(EncoderLearner):
             n_steps: Must be left out.
 
         Returns:
-            The model's weights, named ``"model.…"``, and the support's statistics where a norm policy needs them.
+            The model's weights, named ``"model.…"`` (with ``per_class`` the head's, ``"rows"``
+            ``[n_way, n_features + 1]``, the bias last), and the support's statistics where a norm policy needs them.
         """
         self._refuse_steps(n_steps)
+        if self.model is None:
+            features, statistics = self._read_support(support_x)
+            return {"rows": self.writer(class_means(features, support_y, n_way)), **statistics}
         features, statistics = self._read(support_x, support_y, n_way)
         own = dict(self.model.named_parameters())
         params = from_vector(to_vector(own) + self.generator @ self._embed(features, support_y), own)
@@ -114,6 +132,8 @@ class HyperNetwork(EncoderLearner):
 
     def predict(self, adapted: dict[str, Tensor], x: Inputs) -> Tensor:
         """Run the model with the generated weights: logits or values ``[n, n_outputs]``."""
+        if self.model is None:
+            return F.linear(self._encode(adapted, x), adapted["rows"][:, :-1], adapted["rows"][:, -1])
         params = {name[6:]: tensor for name, tensor in adapted.items() if name.startswith("model.")}
         prediction: Tensor = functional_call(self.model, params, (self._encode(adapted, x),))
         return prediction

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from metalearn.episodes import Episode, Inputs
 from metalearn.learners._encoder import EncoderLearner, feature_size
-from metalearn.learners._set_encoder import SetEncoder, check_task
+from metalearn.learners._set_encoder import SetEncoder, check_task, class_means, refuse_both
 from metalearn.networks import MLP
 
 MIN_STD = 0.1  # as the authors' code has it: a floor under the deviation, so that the likelihood stays bounded
@@ -27,7 +27,8 @@ class NeuralProcess(EncoderLearner):
     Args:
         encoder: Any module from inputs ``[n, ...]`` to vectors ``[n, n_features]``; ``nn.Identity()`` for inputs that
             are vectors.
-        n_way: Number of classes of the tasks; ``None``: regression.
+        n_way: Number of classes of the tasks, for the published form; ``None``: regression, or ``per_class``.
+        per_class: Classify by a decoder that is shared by all classes; leave ``n_way`` out.
         n_outputs: Size of the targets, in regression.
         n_features: Size of the encoder's vectors; ``None``: ``encoder.n_features``.
         n_hidden: Units of the two hidden layers of the set's MLP, and of the decoder.
@@ -63,19 +64,23 @@ class NeuralProcess(EncoderLearner):
         encoder: nn.Module,
         n_way: int | None = None,
         *,
+        per_class: bool = False,
         n_outputs: int = 1,
         n_features: int | None = None,
         n_hidden: int = 128,
         n_embedding: int = 128,
     ) -> None:
-        super().__init__(encoder)
+        regression = n_way is None and not per_class
+        super().__init__(encoder, F.mse_loss if regression else F.cross_entropy)  # for values, see loss()
+        refuse_both(per_class, n_way)
         self.n_way = n_way
+        self.per_class = per_class
         self.n_outputs = n_outputs
         self.n_features = feature_size(encoder, n_features)
         self.n_hidden = n_hidden
         self.n_embedding = n_embedding
-        self.set_encoder = SetEncoder(self.n_features, n_way, n_outputs, n_hidden, n_embedding)
-        n_decoded = 2 * n_outputs if n_way is None else n_way
+        self.set_encoder = SetEncoder(self.n_features, 1 if per_class else n_way, n_outputs, n_hidden, n_embedding)
+        n_decoded = 1 if per_class else 2 * n_outputs if n_way is None else n_way
         self.decoder = MLP([self.n_features + self.set_encoder.size, n_hidden, n_hidden, n_decoded])
 
     def adapt(
@@ -90,17 +95,22 @@ class NeuralProcess(EncoderLearner):
             n_steps: Must be left out.
 
         Returns:
-            ``"embedding"`` ``[n_embedding]``, or ``[n_way * n_embedding]`` for classes, and the support's statistics
-            where the norm policy needs them.
+            ``"embedding"`` ``[n_embedding]``, or ``[n_way * n_embedding]`` for classes, or with ``per_class``
+            ``[n_way, n_embedding]``, and the support's statistics where the norm policy needs them.
         """
         self._refuse_steps(n_steps)
-        check_task("NeuralProcess", self.n_way, self.n_outputs, n_way, support_y)
+        if not self.per_class:
+            check_task("NeuralProcess", self.n_way, self.n_outputs, n_way, support_y)
         features, statistics = self._read_support(support_x)
+        if self.per_class:
+            return {"embedding": class_means(self.set_encoder.net(features), support_y, n_way), **statistics}
         return {"embedding": self.set_encoder(features, support_y), **statistics}
 
     def predict(self, adapted: dict[str, Tensor], x: Inputs) -> Tensor:
         """Return the logits ``[n, n_way]``, or the means of the values ``[n, n_outputs]``."""
-        return self._decode(adapted, x) if self.n_way is not None else self.predict_distribution(adapted, x)[0]
+        if self.n_way is None and not self.per_class:
+            return self.predict_distribution(adapted, x)[0]
+        return self._decode(adapted, x)
 
     def predict_distribution(self, adapted: dict[str, Tensor], x: Inputs) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation of the values, each ``[n, n_outputs]``; the latter is above 0.1.
@@ -108,9 +118,9 @@ class NeuralProcess(EncoderLearner):
         Raises:
             ValueError: If the learner is built for classes: the softmax of its logits is their distribution.
         """
-        if self.n_way is not None:
+        if self.n_way is not None or self.per_class:
             raise ValueError(
-                f"this NeuralProcess is built for tasks of {self.n_way} classes and has no mean and deviation: take"
+                "this NeuralProcess is built for classes and has no mean and deviation: take"
                 " predict(adapted, x).softmax(1)"
             )
         mean, raw = self._decode(adapted, x).chunk(2, 1)
@@ -118,7 +128,7 @@ class NeuralProcess(EncoderLearner):
 
     def loss(self, episode: Episode) -> Tensor:
         """Return the mean negative log-likelihood of one task's query after reading its support."""
-        if self.n_way is not None:
+        if self.n_way is not None or self.per_class:
             return super().loss(episode)
         adapted = self.adapt(episode.support_x, episode.support_y, n_way=episode.n_way)
         mean, std = self.predict_distribution(adapted, episode.query_x)
@@ -127,5 +137,10 @@ class NeuralProcess(EncoderLearner):
 
     def _decode(self, adapted: dict[str, Tensor], x: Inputs) -> Tensor:
         features, embedding = self._encode(adapted, x), adapted["embedding"]
+        if self.per_class:
+            shape = len(features), len(embedding), -1  # [n, n_way, size]
+            pairs = torch.cat([features.unsqueeze(1).expand(shape), embedding.expand(shape)], 2)
+            logits: Tensor = self.decoder(pairs).squeeze(2)
+            return logits
         decoded: Tensor = self.decoder(torch.cat([features, embedding.expand(len(features), -1)], 1))
         return decoded

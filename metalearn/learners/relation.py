@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from metalearn.episodes import Batch, Episode, Inputs
-from metalearn.learners._base import Learner, episodes_only, member_of
-from metalearn.networks import set_statistics, support_statistics
+from metalearn.episodes import Episode, Inputs
+from metalearn.learners._base import Learner, member_of
+from metalearn.networks import support_statistics
 
 
 class Relation(Learner):
@@ -81,12 +81,6 @@ class Relation(Learner):
         adapted = self.adapt(episode.support_x, episode.support_y, n_way=episode.n_way)
         scores = self.predict(adapted, episode.query_x)
         return F.mse_loss(scores.sigmoid(), member_of(episode.query_y, scores.shape[1]).T.to(scores.dtype))
-
-    def update_statistics(self, batch: Episode | Batch) -> None:
-        """Estimate the statistics of ``"frozen"`` layers on the tasks of a batch."""
-        batch = episodes_only(self, batch)
-        tasks = [batch[i] for i in range(len(batch))]
-        set_statistics(self, tasks, lambda t: self(t.support_x, member_of(t.support_y, t.n_way), t.query_x))
 
     def forward(self, support_x: Inputs, member: Tensor, query_x: Inputs | None = None) -> Tensor:
         """Score the query, by default the support itself, against the classes; where statistics are measured."""

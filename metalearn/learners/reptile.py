@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.utils._pytree import tree_map
 
 from metalearn import inner_loop
-from metalearn.episodes import Batch, Episode, Inputs
+from metalearn.episodes import Batch, Episode
 from metalearn.learners._base import TaskLoss
 from metalearn.learners.maml import MAML
 

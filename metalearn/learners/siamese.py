@@ -120,6 +120,12 @@ class Siamese(EncoderLearner):
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
+    def _observe(self, batch: Episode | Batch) -> None:
+        if isinstance(batch, Episode):
+            super()._observe(batch)
+        else:
+            self._encode_sides(batch)
+
     def check(self, batch: Episode | Batch) -> None:
         """Try a batch before a run: pairs or triplets in training, episodes in evaluation."""
         if isinstance(batch, Episode):

@@ -65,6 +65,8 @@ class Transfer(EncoderLearner):
         tensor([0])
     """
 
+    n_inner_steps: int
+
     def __init__(
         self,
         encoder: nn.Module,
@@ -150,6 +152,12 @@ class Transfer(EncoderLearner):
         """Return the logits ``[n, n_classes]`` of the classes of pretraining."""
         scale = self.weight.new_ones(())
         return self._logits({"weight": self.weight, "bias": self.bias, "scale": scale}, self._encode({}, x))
+
+    def _observe(self, batch: Episode | Batch) -> None:
+        if isinstance(batch, Episode):
+            super()._observe(batch)
+        else:
+            self.classify(batch.x)
 
     def check(self, batch: Episode | Batch) -> None:
         """Try a batch before a run: labelled examples in training, episodes in evaluation."""
