@@ -14,7 +14,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from metalearn.episodes import Batch, Episode
-from metalearn.learners._base import Learner, episodes_only
+from metalearn.learners._base import Learner
+from metalearn.learners._checks import episodes_only
 from metalearn.vectorize import over_tasks
 
 Gradient = Callable[[list[Tensor]], tuple[Tensor, list[Tensor | None]]]

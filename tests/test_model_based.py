@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from metalearn import Episode, inner_loop, over_tasks
 from metalearn.data import sinusoids
 from metalearn.learners import HyperNetwork, MetaNetwork, NeuralProcess
-from metalearn.learners._coordinatewise import log_and_sign
+from metalearn.learners._preprocessing import log_and_sign
 from metalearn.learners.meta_network import augmented
 from metalearn.networks import MLP
 

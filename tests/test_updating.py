@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from metalearn import Episode, evaluate, fit, inner_loop
 from metalearn.data import sinusoids
 from metalearn.learners import ANIL, MAML, ImplicitMAML, LearnedOptimizer, MetaLSTM, MetaSGD, Reptile
-from metalearn.learners._coordinatewise import log_and_sign
+from metalearn.learners._preprocessing import log_and_sign
 from metalearn.learners.implicit_maml import conjugate_gradients
 from metalearn.networks import MLP
 

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_leaves
 
 from metalearn.episodes import Batch, Episode, Inputs
-from metalearn.networks import set_statistics
+from metalearn.learners._checks import check_values, refuse_running_statistics, unchanged
+from metalearn.networks import BatchStatistics, measured_on_support, set_statistics
 from metalearn.vectorize import How, over_tasks, pick_how
 
-Adapted = Any  # a tensor or a pytree of tensors: prototypes, fast weights, a recurrent state
+Adapted = dict[str, Tensor]
 TaskLoss = Callable[[Tensor, Tensor], Tensor]
-
-CHANGES = (
-    "the model's forward pass changes the model itself ({}), which adapt and predict must not do. "
-    "For BatchNorm with running statistics: metalearn.networks.convert_norms(model, policy)"
-)
 
 
 class Learner(nn.Module, ABC):
@@ -32,6 +28,13 @@ class Learner(nn.Module, ABC):
     A subclass defines :meth:`adapt` and :meth:`predict` for one task. Both are pure: they set no attribute, write no
     buffer and change no argument. Tasks are batched outside, by :func:`metalearn.over_tasks`.
 
+    What ``adapt`` returns is a flat dictionary of tensors. A key that is a name in ``state_dict()``, such as
+    ``"encoder.0.weight"``, replaces that tensor for the task (:meth:`run` runs a network so); other keys are the
+    method's own, such as ``"prototypes"``.
+
+    A run swaps tensors in place for its duration, so that one learner must not be used by several threads at once;
+    :class:`metalearn.deploy.Classifier` may be.
+
     Args:
         loss_fn: Task loss ``loss_fn(prediction, target) -> scalar``; cross-entropy by default, ``F.mse_loss`` for
             regression.
@@ -39,28 +42,37 @@ class Learner(nn.Module, ABC):
     Attributes:
         how: How tasks of a batch are run, as in :func:`metalearn.over_tasks`.
         chunk_size: Tasks whose graphs are in memory at once in :meth:`backward`; ``None``: one in a loop, all in vmap.
+        n_inner_steps: Number of inner steps as trained; ``None``: the method has none.
+        continues: Whether :meth:`adapt` takes ``start=``, an earlier result to go on from.
+        registry: Every learner class that was imported, by its name.
+        revision: Raised when a change of the class moves the numbers that it gives.
+
+    Raises:
+        ValueError: If a network has BatchNorm layers with running statistics, which a pure ``adapt`` must not write.
 
     Example:
         >>> import torch
         >>> from metalearn.learners import Learner
         >>> class MeanOfSupport(Learner):
         ...     def adapt(self, support_x, support_y, *, n_way=None, n_steps=None):
-        ...         return support_y.mean(0)
+        ...         return {"mean": support_y.mean(0)}
         ...     def predict(self, adapted, x):
-        ...         return adapted.expand(len(x), -1)
+        ...         return adapted["mean"].expand(len(x), -1)
         >>> learner = MeanOfSupport(torch.nn.functional.mse_loss)
         >>> adapted = learner.adapt(torch.zeros(2, 1), torch.tensor([[1.0], [3.0]]))
         >>> learner.predict(adapted, torch.zeros(1, 1))
         tensor([[2.]])
     """
 
-    registry: ClassVar[dict[str, type[Learner]]] = {}  # every concrete learner that was imported, by its class's name
-    revision: ClassVar[int] = 1  # raised when a change of the class moves the numbers that it gives
-    n_inner_steps: int | None = None  # None: the method has no inner steps
+    registry: ClassVar[dict[str, type[Learner]]] = {}
+    revision: ClassVar[int] = 1
+    continues: ClassVar[bool] = False
+    steps_on: ClassVar[str | None] = None  # the child whose weights inner steps move
+    n_inner_steps: int | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        if not inspect.isabstract(cls) and not cls.__name__.startswith("_"):
+        if not inspect.isabstract(cls):
             Learner.registry[cls.__name__] = cls
 
     def __init__(self, loss_fn: TaskLoss = F.cross_entropy) -> None:
@@ -68,6 +80,12 @@ class Learner(nn.Module, ABC):
         self.loss_fn = loss_fn
         self.how: How = "auto"
         self.chunk_size: int | None = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; a network with running statistics is refused."""
+        if isinstance(value, nn.Module):
+            refuse_running_statistics(name, value)
+        super().__setattr__(name, value)
 
     @abstractmethod
     def adapt(
@@ -82,36 +100,66 @@ class Learner(nn.Module, ABC):
             n_steps: Number of inner steps, for methods that have them; ``None``: as trained.
 
         Returns:
-            A tensor or a pytree of tensors.
+            Tensors by name: replacements of the learner's own, and the method's.
         """
 
     @abstractmethod
     def predict(self, adapted: Adapted, x: Inputs) -> Tensor:
         """Predict inputs ``[n, ...]``: logits ``[n, n_way]``, or values ``[n, n_outputs]``."""
 
+    def run(self, child: str, adapted: Mapping[str, Tensor], *inputs: Any) -> Tensor:
+        """Run one of the learner's networks, with what ``adapted`` holds under its name in place of its own tensors.
+
+        Args:
+            child: Name of the network, such as ``"encoder"``.
+            adapted: Replacements by their names in ``state_dict()``; entries of other networks do not matter.
+            *inputs: What the network takes.
+        """
+        start = f"{child}."
+        own = {name[len(start) :]: tensor for name, tensor in adapted.items() if name.startswith(start)}
+        output: Tensor = functional_call(self.get_submodule(child), own, inputs)
+        return output
+
+    def with_statistics(self, adapted: Adapted, support_x: Inputs) -> Adapted:
+        """Return ``adapted`` with what ``"support"`` layers measure while the support itself is predicted by it.
+
+        Queries are then normalised by the support's statistics, none by another query's.
+        """
+        return adapted | measured_on_support(self, lambda: self.predict(adapted, support_x))
+
     def loss(self, episode: Episode) -> Tensor:
         """Return the outer objective of one task: the task loss on its query after adapting to its support."""
         adapted = self.adapt(episode.support_x, episode.support_y, n_way=episode.n_way)
         return self.loss_fn(self.predict(adapted, episode.query_x), episode.query_y)
 
-    def backward(self, batch: Episode | Batch) -> Tensor:
+    def batch_loss(self, batch: Batch) -> Tensor:
+        """Return the loss of a labelled batch, for learners that are trained on such."""
+        raise ValueError(
+            f"{type(self).__name__} learns from episodes, got a labelled batch: sample with pool.episodes(...)"
+        )
+
+    def backward(self, batch: Any) -> Tensor:
         """Add the gradient of the mean loss over a batch of tasks to ``.grad`` and return that loss, detached.
 
         Tasks that run in a loop are differentiated one by one, so that one graph is in memory at a time. A learner
-        that does not learn from episodes replaces this method, and takes what its own sampler draws.
+        without a plain meta-gradient replaces this method; with a parameter ``generator`` it is handed one to draw from.
         """
-        batch = episodes_only(self, batch)
+        if isinstance(batch, Batch):
+            loss = self.batch_loss(batch)
+            loss.backward()  # type: ignore[no-untyped-call]
+            return loss.detach()
         n_tasks, how = len(batch), pick_how(self.how, batch, self)
         size = self.chunk_size or (n_tasks if how == "vmap" else 1)
-        total = batch.query_y.new_zeros((), dtype=torch.get_default_dtype())
+        total: Tensor | float = 0.0
         for start in range(0, n_tasks, size):
             part = batch if size >= n_tasks else batch[start : start + size]
             loss = over_tasks(self.loss, part, self.how).sum() / n_tasks
             loss.backward()
             total = total + loss.detach()
+        assert isinstance(total, Tensor)
         return total
 
-    def update_statistics(self, batches: Iterable[Episode | Batch]) -> None:
+    def update_statistics(self, batches: Iterable[Any]) -> None:
         """Estimate the stored statistics of all ``"frozen"`` layers over batches; ``fit`` calls it.
 
         Args:
@@ -124,17 +172,34 @@ class Learner(nn.Module, ABC):
             raise ValueError("update_statistics takes several batches, got one: put it into a list, [batch]")
         set_statistics(self, batches, self._observe)
 
-    def _observe(self, batch: Episode | Batch) -> None:
+    def _observe(self, batch: Any) -> None:
         """Run every network on a batch once, at the trained weights; statistics are measured here."""
-        batch = episodes_only(self, batch)
+        if isinstance(batch, Batch):
+            self.batch_loss(batch)
+            return
         n_steps = None if self.n_inner_steps is None else 0
         for task in (batch[i] for i in range(len(batch))):
             adapted = self.adapt(task.support_x, task.support_y, n_way=task.n_way, n_steps=n_steps)
             self.predict(adapted, task.query_x)
 
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode; where inner steps move weights, ``"frozen"`` layers keep to their stored statistics."""
+        super().train(mode)
+        if self.steps_on is not None:
+            for layer in self.get_submodule(self.steps_on).modules():
+                if isinstance(layer, BatchStatistics) and layer.policy == "frozen":
+                    layer.eval()
+        return self
+
     def take(self, batch: Any) -> Any:
-        """Return a batch on the learner's device; ``fit`` and ``evaluate`` hand all batches through it."""
-        return batch.to(next((parameter.device for parameter in self.parameters()), torch.device("cpu")))
+        """Return a batch on the learner's device and in its precision; ``fit`` and ``evaluate`` hand all through it."""
+        like = next((p for p in self.parameters() if p.is_floating_point()), None)
+        if like is None:
+            return batch
+        batch = batch.to(like.device)
+        if not hasattr(batch, "map"):
+            return batch
+        return batch.map(lambda leaf: leaf.to(like.dtype) if leaf.is_floating_point() else leaf)
 
     def check_values(self, batch: Any) -> None:
         """Refuse wrong labels and values that are not finite, in any batch that can check itself."""
@@ -143,21 +208,21 @@ class Learner(nn.Module, ABC):
         elif callable(check := getattr(batch, "check", None)):
             check()
 
-    def check(self, batch: Episode | Batch) -> None:
+    def check(self, batch: Any) -> None:
         """Try a batch before a run, and say what is wrong with it: values, shapes, a model that changes itself.
 
         Raises:
             ValueError: If labels, values or predictions are not what a task needs, or the model's forward pass writes
-                to the model.
+                to the model or to its input.
         """
         self.check_values(batch)
-        task = episodes_only(self, batch)[0]
-        if task.n_way is None and self.loss_fn is F.cross_entropy and task.query_y.is_floating_point():
-            raise ValueError(
-                "the batch is of regression tasks (n_way=None, float targets), but loss_fn is cross-entropy: build the"
-                f" learner with {type(self).__name__}(..., loss_fn=torch.nn.functional.mse_loss)"
-            )
-        with torch.no_grad(), unchanged(self):
+        if isinstance(batch, Batch):
+            with torch.no_grad(), unchanged(self, batch.x):
+                self.batch_loss(batch)
+            return
+        task = batch[0]
+        check_objective(self, task)
+        with torch.no_grad(), unchanged(self, (task.support_x, task.query_x)):
             adapted = self.adapt(task.support_x, task.support_y, n_way=task.n_way)
             prediction = self.predict(adapted, task.query_x)
         expected = [len(task.query_y), task.n_way] if task.n_way else list(task.query_y.shape)
@@ -167,115 +232,23 @@ class Learner(nn.Module, ABC):
                 "set its number of outputs to n_way (or to the size of the targets)"
             )
 
-
-def count_classes(support_y: Tensor, n_way: int | None) -> int:
-    """Return ``n_way``, or the number of classes that labels 0…n_way-1 imply (not under vmap)."""
-    return int(support_y.max()) + 1 if n_way is None else n_way
-
-
-def positive(name: str, value: float) -> float:
-    """Return a value that must be above 0, or say so."""
-    if not value > 0:
-        raise ValueError(f"{name} must be above 0, got {value}")
-    return value
+    def _steps(self, n_steps: int | None) -> int | None:
+        """Return the number of inner steps to take, or refuse one where there are none."""
+        if self.n_inner_steps is None and n_steps is not None:
+            raise ValueError(f"{type(self).__name__} takes no inner steps, got n_steps={n_steps}: leave it out")
+        return self.n_inner_steps if n_steps is None else n_steps
 
 
-def member_of(support_y: Tensor, n_way: int | None) -> Tensor:
-    """Return which support example belongs to which class, bool ``[n_way, n_support]``."""
-    classes = torch.arange(count_classes(support_y, n_way), device=support_y.device)
-    return support_y == classes.unsqueeze(1)
-
-
-def inputs_of(batch: Episode | Batch) -> list[Inputs]:
-    """Return the inputs of a batch, each ``[n, ...]``, without the task axis."""
-    if isinstance(batch, Batch):
-        return list(batch.x) if isinstance(batch.x, tuple) else [batch.x]
-    return [tree_map(lambda leaf: leaf.flatten(0, 1), x) for x in (batch.support_x, batch.query_x)]
-
-
-def episodes_only(learner: nn.Module, batch: Episode | Batch) -> Episode:
-    """Return a batch of episodes, or say that a labelled batch is none."""
-    if isinstance(batch, Batch):
+def check_objective(learner: Learner, task: Episode) -> None:
+    """Refuse regression under cross-entropy, which is 0 for a single output whatever the target."""
+    if task.n_way is None and learner.loss_fn is F.cross_entropy and task.query_y.is_floating_point():
         raise ValueError(
-            f"{type(learner).__name__} learns from episodes, got a labelled batch: sample with"
-            " metalearn.sample_episodes"
+            "the batch is of regression tasks (n_way=None, float targets), but loss_fn is cross-entropy: build the"
+            f" learner with {type(learner).__name__}(..., loss_fn=torch.nn.functional.mse_loss)"
         )
-    return batch
 
 
-def batches_only(learner: nn.Module, batch: Episode | Batch, sampler: str) -> Batch:
-    """Return a labelled batch, or say that episodes are none."""
-    if not isinstance(batch, Batch):
-        raise ValueError(f"{type(learner).__name__} learns from labelled batches, got {batch}: sample with {sampler}")
-    return batch
-
-
-def check_values(batch: Episode | Batch) -> None:
-    """Refuse labels that are not 0…n_way-1, classes without support and values that are not finite.
-
-    Args:
-        batch: A batch of episodes, or a labelled batch.
-
-    Raises:
-        ValueError: With what was expected and what was found.
-    """
-    if isinstance(batch, Batch):
-        _check_finite({"x": batch.x, "y": batch.y}, "rows")
-        return
-    names = ("support_x", "query_x", "support_y", "query_y")
-    _check_finite({name: getattr(batch, name) for name in names}, "tasks")
-    if batch.n_way is None:
-        return
-    for name, y in {"support_y": batch.support_y, "query_y": batch.query_y}.items():
-        if y.is_floating_point() or y.min() < 0 or y.max() >= batch.n_way:
-            raise ValueError(
-                f"{name} must hold integer labels 0…{batch.n_way - 1} (n_way={batch.n_way}), "
-                f"got {y.dtype} from {y.min().item()} to {y.max().item()}"
-            )
-    present = F.one_hot(batch.support_y, batch.n_way).sum(1) > 0  # [n_tasks, n_way]
-    if not present.all():
-        task, label = (~present).nonzero()[0].tolist()
-        raise ValueError(f"task {task} of the batch has no support example of class {label}: each class needs one")
-
-
-def _check_finite(parts: dict[str, Any], counted: str) -> None:
-    for name, part in parts.items():
-        for leaf in tree_leaves(part):
-            if leaf.is_floating_point() and not leaf.isfinite().all():
-                bad = (~leaf.isfinite()).reshape(len(leaf), -1).any(1).nonzero().flatten().tolist()
-                raise ValueError(
-                    f"{name} holds NaN or infinite values, in {counted} {bad[:5]} of the batch: clean the data"
-                )
-
-
-@contextmanager
-def unchanged(module: nn.Module) -> Iterator[None]:
-    """Refuse a forward pass, run inside the context, that changes the module; put back what it changed."""
-    before = _snapshot(module)
-    try:
-        yield
-    except RuntimeError as error:
-        if "in-place" not in str(error):  # what a transform of torch says of a write to running statistics
-            raise
-        raise ValueError(CHANGES.format("running statistics, it seems")) from error
-    _check_pure(module, before)
-
-
-def _snapshot(module: nn.Module) -> dict[str, Any]:
-    state: dict[str, Any] = {f"tensor {name}": tensor.clone() for name, tensor in module.state_dict().items()}
-    for name, part in module.named_modules():
-        state |= {f"attribute {name}.{key}".replace(" .", " "): value for key, value in vars(part).items()}
-    return state
-
-
-def _check_pure(module: nn.Module, before: dict[str, Any]) -> None:
-    after = _snapshot(module)
-    changed = [
-        name
-        for name in after
-        if name not in before
-        or not (torch.equal(before[name], after[name]) if name.startswith("tensor") else before[name] is after[name])
-    ]
-    if changed:
-        module.load_state_dict({name[7:]: value for name, value in before.items() if name.startswith("tensor ")})
-        raise ValueError(CHANGES.format(changed[0]))
+def first_leaf(x: Inputs) -> Tensor:
+    """Return the first tensor of inputs."""
+    leaf: Tensor = tree_leaves(x)[0]
+    return leaf

@@ -2,46 +2,34 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional as F
 
 from metalearn.episodes import Inputs
-from metalearn.learners._base import Learner, TaskLoss
-from metalearn.networks import support_statistics
+from metalearn.learners._base import Adapted, Learner, TaskLoss
 
 
 class EncoderLearner(Learner):
-    """A learner with an encoder.
-
-    What it keeps of a support set is a flat dictionary, in which tensors of the encoder have names that begin with
-    ``"encoder."``.
-    """
+    """A learner with an encoder, from inputs ``[n, ...]`` to vectors ``[n, n_features]``."""
 
     def __init__(self, encoder: nn.Module, loss_fn: TaskLoss = F.cross_entropy) -> None:
         super().__init__(loss_fn)
         self.encoder = encoder
 
-    def _refuse_steps(self, n_steps: int | None) -> None:
-        if n_steps is not None:
-            raise ValueError(f"{type(self).__name__} takes no inner steps, got n_steps={n_steps}: leave it out")
+    @abstractmethod
+    def predict(self, adapted: Adapted, x: Inputs) -> Tensor:
+        """Predict inputs ``[n, ...]``: logits ``[n, n_way]``, or values ``[n, n_outputs]``."""
 
-    def _statistics(self, params: Mapping[str, Tensor], support_x: Inputs) -> dict[str, Tensor]:
-        """Return what ``"support"`` layers measure at the encoder's weights, by the names of ``adapted``."""
-        measured = support_statistics(self.encoder, params, support_x)
-        return {f"encoder.{name}": tensor for name, tensor in measured.items()}
+    def encode(self, adapted: Mapping[str, Tensor], x: Inputs) -> Tensor:
+        """Return features ``[n, n_features]``, by the encoder's own tensors where ``adapted`` has none.
 
-    def _read_support(self, support_x: Inputs) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the features of a support set ``[n_support, n_features]`` and the statistics to go with them."""
-        statistics = self._statistics(dict(self.encoder.named_parameters()), support_x)
-        return self._encode(statistics, support_x), statistics
-
-    def _encode(self, adapted: Mapping[str, Tensor], x: Inputs) -> Tensor:
-        """Return features ``[n, n_features]``, by the encoder's own tensors where ``adapted`` has none."""
-        own = {name[8:]: tensor for name, tensor in adapted.items() if name.startswith("encoder.")}
-        features: Tensor = functional_call(self.encoder, own, (x,))
+        Raises:
+            ValueError: If the encoder returns no vectors.
+        """
+        features = self.run("encoder", adapted, x)
         if features.ndim != 2:
             raise ValueError(f"the encoder must return vectors [n, n_features], got {list(features.shape)}: flatten it")
         return features

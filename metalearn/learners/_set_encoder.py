@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from metalearn.learners._base import member_of
+from metalearn.learners._checks import at_least_one, member_of
 from metalearn.networks import MLP
 
 
@@ -69,13 +69,6 @@ def class_means(vectors: Tensor, y: Tensor, n_way: int | None) -> Tensor:
     """
     member = member_of(y, n_way).to(vectors.dtype)  # [n_way, n]
     return member @ vectors / member.sum(1, keepdim=True)
-
-
-def at_least_one(**numbers: int | None) -> None:
-    """Say which of some named numbers is below 1; ``None`` passes."""
-    for name, number in numbers.items():
-        if number is not None and number < 1:
-            raise ValueError(f"{name} must be at least 1, got {number}")
 
 
 def refuse_both(per_class: bool, n_way: int | None) -> None:

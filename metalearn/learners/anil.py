@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional as F
 
 from metalearn import inner_loop
 from metalearn.episodes import Inputs
-from metalearn.learners._base import TaskLoss
+from metalearn.learners._base import Adapted, TaskLoss
 from metalearn.learners._encoder import EncoderLearner
+from metalearn.learners._steps import constant, on_device
 
 
 class ANIL(EncoderLearner):
@@ -21,8 +23,8 @@ class ANIL(EncoderLearner):
     Args:
         encoder: Any module from inputs ``[n, ...]`` to vectors ``[n, n_features]``.
         head: Module from vectors to logits or values: ``MLP([64, 5])`` is one linear layer.
-        inner_lr: Step size of the inner loop, in any form that :func:`metalearn.inner_loop.adapt` takes; names are
-            those of the head.
+        inner_lr: Step size of the inner loop, in any form that :func:`metalearn.inner_loop.adapt` takes; constant. Names
+            in a mapping are those in the learner: ``"head.0.weight"``.
         n_inner_steps: Steps in training, and at test time unless told otherwise; at least 0.
         first_order: Leave the second derivatives out.
         loss_fn: Task loss, for the inner and the outer objective.
@@ -47,6 +49,8 @@ class ANIL(EncoderLearner):
         ['head.0.bias', 'head.0.weight']
     """
 
+    continues = True
+    steps_on = "head"
     n_inner_steps: int
 
     def __init__(
@@ -63,13 +67,20 @@ class ANIL(EncoderLearner):
         if n_inner_steps < 0:
             raise ValueError(f"n_inner_steps must be at least 0, got {n_inner_steps}")
         self.head = head
-        self.inner_lr = inner_lr
+        self.inner_lr = constant(inner_lr)
         self.n_inner_steps = n_inner_steps
         self.first_order = first_order
+        self.train()
 
     def adapt(
-        self, support_x: Inputs, support_y: Tensor, *, n_way: int | None = None, n_steps: int | None = None
-    ) -> dict[str, Tensor]:
+        self,
+        support_x: Inputs,
+        support_y: Tensor,
+        *,
+        n_way: int | None = None,
+        n_steps: int | None = None,
+        start: Mapping[str, Tensor] | None = None,
+    ) -> Adapted:
         """Return the head's weights after ``n_steps`` gradient steps, named ``"head.…"``, and the support's statistics.
 
         Args:
@@ -77,24 +88,23 @@ class ANIL(EncoderLearner):
             support_y: Labels ``[n_support]`` or targets ``[n_support, n_outputs]``.
             n_way: Not needed: the head's outputs are fixed.
             n_steps: Number of steps, at least 0; ``None``: ``n_inner_steps``.
+            start: An earlier result to go on from; ``None``: the learned start.
         """
-        features, statistics = self._read_support(support_x)
+        own = {f"head.{name}": param for name, param in self.head.named_parameters() if param.requires_grad}
         head = inner_loop.adapt(
-            dict(self.head.named_parameters()),
+            own if start is None else {name: start[name] for name in own},
             self._head_loss,
-            features,
+            self.encode({}, support_x),
             support_y,
             n_steps=self.n_inner_steps if n_steps is None else n_steps,
-            inner_lr=self.inner_lr,
+            inner_lr=on_device(self.inner_lr, own),
             first_order=self.first_order,
         )
-        return {f"head.{name}": param for name, param in head.items()} | statistics
+        return self.with_statistics(head, support_x)
 
-    def predict(self, adapted: dict[str, Tensor], x: Inputs) -> Tensor:
+    def predict(self, adapted: Adapted, x: Inputs) -> Tensor:
         """Run the adapted head on the features: logits or values ``[n, n_outputs]``."""
-        head = {name[5:]: param for name, param in adapted.items() if name.startswith("head.")}
-        prediction: Tensor = functional_call(self.head, head, (self._encode(adapted, x),))
-        return prediction
+        return self.run("head", adapted, self.encode(adapted, x))
 
     def _head_loss(self, head: inner_loop.Params, features: Inputs, y: Tensor) -> Tensor:
-        return self.loss_fn(functional_call(self.head, head, (features,)), y)
+        return self.loss_fn(self.run("head", head, features), y)

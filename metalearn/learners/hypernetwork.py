@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional as F
 
 from metalearn.episodes import Inputs
 from metalearn.inner_loop import from_vector, to_vector
-from metalearn.learners._base import TaskLoss
+from metalearn.learners._base import Adapted, TaskLoss
 from metalearn.learners._encoder import EncoderLearner, feature_size
 from metalearn.learners._set_encoder import SetEncoder, check_task, class_means, refuse_both
-from metalearn.networks import MLP, support_statistics
+from metalearn.networks import MLP
 
 
 class HyperNetwork(EncoderLearner):
@@ -107,7 +106,7 @@ class HyperNetwork(EncoderLearner):
 
     def adapt(
         self, support_x: Inputs, support_y: Tensor, *, n_way: int | None = None, n_steps: int | None = None
-    ) -> dict[str, Tensor]:
+    ) -> Adapted:
         """Return the weights of one task; there are no inner steps to count.
 
         Args:
@@ -120,34 +119,26 @@ class HyperNetwork(EncoderLearner):
             The model's weights, named ``"model.…"`` (with ``per_class`` the head's, ``"rows"``
             ``[n_way, n_features + 1]``, the bias last), and the support's statistics where a norm policy needs them.
         """
-        self._refuse_steps(n_steps)
+        self._steps(n_steps)
         if self.model is None:
-            features, statistics = self._read_support(support_x)
-            return {"rows": self.writer(class_means(features, support_y, n_way)), **statistics}
-        features, statistics = self._read(support_x, support_y, n_way)
-        own = dict(self.model.named_parameters())
-        params = from_vector(to_vector(own) + self.generator @ self._embed(features, support_y), own)
-        measured = support_statistics(self.model, params, features)
-        return {f"model.{name}": tensor for name, tensor in {**params, **measured}.items()} | statistics
+            rows = self.writer(class_means(self.encode({}, support_x), support_y, n_way))
+            return self.with_statistics({"rows": rows}, support_x)
+        own = {f"model.{name}": param for name, param in self.model.named_parameters()}
+        embedding = self.embed(support_x, support_y, n_way)
+        params = from_vector(to_vector(own) + self.generator @ embedding, own)
+        return self.with_statistics(params, support_x)
 
-    def predict(self, adapted: dict[str, Tensor], x: Inputs) -> Tensor:
+    def predict(self, adapted: Adapted, x: Inputs) -> Tensor:
         """Run the model with the generated weights: logits or values ``[n, n_outputs]``."""
+        features = self.encode(adapted, x)
         if self.model is None:
-            return F.linear(self._encode(adapted, x), adapted["rows"][:, :-1], adapted["rows"][:, -1])
-        params = {name[6:]: tensor for name, tensor in adapted.items() if name.startswith("model.")}
-        prediction: Tensor = functional_call(self.model, params, (self._encode(adapted, x),))
-        return prediction
+            return F.linear(features, adapted["rows"][:, :-1], adapted["rows"][:, -1])
+        return self.run("model", adapted, features)
 
     def embed(self, support_x: Inputs, support_y: Tensor, n_way: int | None = None) -> Tensor:
         """Return the task embedding ``[n_embedding]`` of one support set; arguments as in :meth:`adapt`."""
-        return self._embed(self._read(support_x, support_y, n_way)[0], support_y)
-
-    def _read(self, support_x: Inputs, support_y: Tensor, n_way: int | None) -> tuple[Tensor, dict[str, Tensor]]:
         check_task("HyperNetwork", self.n_way, self.n_outputs, n_way, support_y)
-        return self._read_support(support_x)
-
-    def _embed(self, features: Tensor, support_y: Tensor) -> Tensor:
-        embedding: Tensor = self.embedding(self.set_encoder(features, support_y))
+        embedding: Tensor = self.embedding(self.set_encoder(self.encode({}, support_x), support_y))
         return embedding
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,12 +11,13 @@ from torch.func import grad, vjp
 from torch.nn import functional as F
 
 from metalearn import inner_loop
-from metalearn.episodes import Batch, Episode, Inputs
-from metalearn.learners._base import TaskLoss, positive
-from metalearn.learners.maml import MAML
+from metalearn.episodes import Episode, Inputs
+from metalearn.learners._base import TaskLoss
+from metalearn.learners._checks import at_least_one, positive
+from metalearn.learners._steps import StepsLearner, constant, on_device
 
 
-class ImplicitMAML(MAML):
+class ImplicitMAML(StepsLearner):
     r"""Adapt to the minimum of the support loss plus a pull towards the start, and differentiate that minimum.
 
     The inner objective is :math:`\mathcal{L}_\mathcal{S}(\phi) + \frac{\lambda}{2} \lVert \phi - \theta \rVert^2`.
@@ -68,13 +70,13 @@ class ImplicitMAML(MAML):
         n_cg_steps: int = 5,
         loss_fn: TaskLoss = F.cross_entropy,
     ) -> None:
-        super().__init__(model, inner_lr, n_inner_steps, first_order=True, loss_fn=loss_fn)
+        super().__init__(model, n_inner_steps, loss_fn=loss_fn)
+        self.inner_lr = constant(inner_lr)
         self.strength = positive("strength", strength)
-        if n_inner_steps < 1 or n_cg_steps < 1:
-            raise ValueError(f"expected n_inner_steps >= 1 and n_cg_steps >= 1, got {n_inner_steps} and {n_cg_steps}")
+        at_least_one(n_inner_steps=n_inner_steps, n_cg_steps=n_cg_steps)
         self.n_cg_steps = n_cg_steps
 
-    def backward(self, batch: Episode | Batch) -> Tensor:
+    def backward(self, batch: Any) -> Tensor:
         """Add the mean implicit gradient over tasks to ``.grad`` and return the mean query loss."""
         return self._add_gradients(self._implicit, batch)
 
@@ -82,11 +84,11 @@ class ImplicitMAML(MAML):
         """Return the meta-gradient of one task and its query loss."""
         x, y = episode.support_x, episode.support_y
         adapted = self.adapt(x, y)
-        names = [name for name, _ in self.model.named_parameters()]
+        names = list(self._start())
         minimum = {name: adapted[name] for name in names}
 
         def query_loss(params: inner_loop.Params) -> Tensor:
-            return self.loss_fn(self.predict(self._with_statistics(params, x), episode.query_x), episode.query_y)
+            return self.loss_fn(self.predict(self.with_statistics(params, x), episode.query_x), episode.query_y)
 
         def support_loss(params: inner_loop.Params) -> Tensor:
             return self._support_loss(params, x, y)
@@ -103,15 +105,16 @@ class ImplicitMAML(MAML):
         )
         return inner_loop.from_vector(solution, minimum), loss
 
-    def _inner_objective(self, start: inner_loop.Params) -> inner_loop.ParamsLoss:
-        """Return the support loss plus the pull towards the start."""
+    def _path(self, start: inner_loop.Params, x: Inputs, y: Tensor, n_steps: int) -> Iterator[inner_loop.Params]:
         fixed = {name: param.detach() for name, param in start.items()}
 
         def pulled_loss(params: inner_loop.Params, x: Inputs, y: Tensor) -> Tensor:
             squares = [(params[name] - fixed[name]).square().sum() for name in fixed]
             return self._support_loss(params, x, y) + 0.5 * self.strength * torch.stack(squares).sum()
 
-        return pulled_loss
+        return inner_loop.trajectory(
+            start, pulled_loss, x, y, n_steps=n_steps, inner_lr=on_device(self.inner_lr, start), first_order=True
+        )
 
 
 def conjugate_gradients(multiply: Callable[[Tensor], Tensor], target: Tensor, n_steps: int) -> Tensor:

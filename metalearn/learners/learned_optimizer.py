@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +12,11 @@ from torch.nn import functional as F
 from torch.utils._pytree import tree_map
 
 from metalearn import inner_loop
-from metalearn.episodes import Batch, Episode, Inputs
-from metalearn.learners._base import TaskLoss, positive
-from metalearn.learners._coordinatewise import log_and_sign
-from metalearn.learners._inner import InnerLoopLearner
+from metalearn.episodes import Inputs
+from metalearn.learners._base import TaskLoss
+from metalearn.learners._checks import at_least_one, positive
+from metalearn.learners._preprocessing import log_and_sign
+from metalearn.learners._steps import StepsLearner
 from metalearn.networks import LSTMCell
 
 Initialisation = Literal["learned", "random"]
@@ -56,7 +57,7 @@ class LearnedRule(nn.Module):
         return inner_loop.from_vector(inner_loop.to_vector(params) + step, params), state
 
 
-class LearnedOptimizer(InnerLoopLearner):
+class LearnedOptimizer(StepsLearner):
     """Adapt all weights by the steps of a learned optimiser, from a start that is learned, too, or drawn at random.
 
     Args:
@@ -65,8 +66,8 @@ class LearnedOptimizer(InnerLoopLearner):
         n_hidden: Hidden units of each of the two LSTM layers.
         scale: Multiplies the LSTM's output.
         initialisation: ``"learned"``: the model's parameters are learned with the rule; ``"random"``: only the rule is
-            learned, and the model is initialised anew before each outer step (its layers' ``reset_parameters``). Tests
-            then start from the last draw.
+            learned, and the model is initialised anew, in place, before each outer step (its own ``reset_parameters``,
+            or its layers'). Tests then start from the last draw.
         every_step: The outer objective is the mean of the query losses after each step, as in the paper; ``False``:
             the loss after the last one.
         truncation: Cut the meta-gradient after every so many steps; ``None``: differentiate through all of them.
@@ -116,17 +117,12 @@ class LearnedOptimizer(InnerLoopLearner):
         first_order: bool = True,
         loss_fn: TaskLoss = F.cross_entropy,
     ) -> None:
-        if n_inner_steps < 1:
-            raise ValueError(
-                f"n_inner_steps must be at least 1, since the rule is learned in steps, got {n_inner_steps}"
-            )
+        at_least_one(n_inner_steps=n_inner_steps)
         step_weights = [1 / n_inner_steps] * n_inner_steps if every_step else None
         super().__init__(model, n_inner_steps, step_weights=step_weights, loss_fn=loss_fn)
         if initialisation not in get_args(Initialisation):
             raise ValueError(f"initialisation must be one of {list(get_args(Initialisation))}, got {initialisation!r}")
-        for name, value in {"truncation": truncation, "batch_size": batch_size}.items():
-            if value is not None:
-                positive(name, value)
+        at_least_one(truncation=truncation, batch_size=batch_size)
         self.n_hidden = n_hidden
         self.scale = scale
         self.initialisation = initialisation
@@ -135,19 +131,20 @@ class LearnedOptimizer(InnerLoopLearner):
         self.batch_size = batch_size
         self.first_order = first_order
         self.rule = LearnedRule(n_hidden, scale)
-        if initialisation == "random":
-            model.requires_grad_(False)
 
-    def backward(self, batch: Episode | Batch) -> Tensor:
+    def backward(self, batch: Any) -> Tensor:
         """Add the gradient of the mean loss over a batch of tasks to ``.grad`` and return that loss, detached."""
         if self.initialisation == "random":
-            for part in self.model.modules():
-                if callable(reset := getattr(part, "reset_parameters", None)):
-                    reset()
+            initialise_again(self.model)
         return super().backward(batch)
 
-    def _path(self, x: Inputs, y: Tensor, n_steps: int) -> Iterator[inner_loop.Params]:
-        start = self._start()
+    def _start(self) -> inner_loop.Params:
+        start = super()._start()
+        if self.initialisation == "learned":
+            return start
+        return {name: param.detach() for name, param in start.items()}
+
+    def _path(self, start: inner_loop.Params, x: Inputs, y: Tensor, n_steps: int) -> Iterator[inner_loop.Params]:
         yield start
         last, data = (start, self.rule.start(start)), inner_loop.batches(x, y, n_steps, self.batch_size)
         length = self.truncation or max(n_steps, 1)
@@ -158,3 +155,21 @@ class LearnedOptimizer(InnerLoopLearner):
                 params, self.rule, state, self._support_loss, segment, first_order=self.first_order
             ):
                 yield last[0]
+
+
+def initialise_again(module: nn.Module) -> None:
+    """Draw a module's weights anew, in place, as its constructor did: by its own ``reset_parameters``, or its parts'.
+
+    Example:
+        >>> from metalearn.learners.learned_optimizer import initialise_again
+        >>> from metalearn.networks import MLP
+        >>> model = MLP([100, 100, 1], init_std=0.01)
+        >>> initialise_again(model)
+        >>> round(model[0].weight.std().item(), 2)
+        0.01
+    """
+    if callable(reset := getattr(module, "reset_parameters", None)):
+        reset()
+        return
+    for part in module.children():
+        initialise_again(part)

@@ -10,10 +10,10 @@ from torch.nn import functional as F
 from metalearn import inner_loop
 from metalearn.episodes import Inputs
 from metalearn.learners._base import TaskLoss
-from metalearn.learners._inner import InnerLoopLearner
+from metalearn.learners._steps import DescentLearner, constant, on_device
 
 
-class MAML(InnerLoopLearner):
+class MAML(DescentLearner):
     r"""Adapt all weights of a model by gradient steps, and learn where the steps start.
 
     The outer objective of a task is :math:`\mathcal{L}_\mathcal{Q}(\theta')` with
@@ -22,7 +22,8 @@ class MAML(InnerLoopLearner):
 
     Args:
         model: Any module whose forward pass is pure. Its parameters are the initialisation that is learned.
-        inner_lr: Step size of the inner loop, in any form that :func:`metalearn.inner_loop.adapt` takes; constant.
+        inner_lr: Step size of the inner loop, in any form that :func:`metalearn.inner_loop.adapt` takes; constant, also
+            where it is given as a parameter. Names in a mapping are those in the learner: ``"model.0.weight"``.
         n_inner_steps: Steps in training, and at test time unless told otherwise. With 0 the outer objective has no
             adaptation in it: joint training on all tasks, the baseline that MAML must beat.
         first_order: Leave the second derivatives out.
@@ -68,28 +69,18 @@ class MAML(InnerLoopLearner):
         loss_fn: TaskLoss = F.cross_entropy,
     ) -> None:
         super().__init__(model, n_inner_steps, step_weights=step_weights, loss_fn=loss_fn)
-        self.inner_lr = inner_lr
+        self.inner_lr = constant(inner_lr)
         self.first_order = first_order
         self.recompute = recompute
-        self.batch_size: int | None = None  # examples of each inner step; Reptile sets it
 
-    def _path(self, x: Inputs, y: Tensor, n_steps: int) -> Iterator[inner_loop.Params]:
-        start = self._start()
+    def _path(self, start: inner_loop.Params, x: Inputs, y: Tensor, n_steps: int) -> Iterator[inner_loop.Params]:
         return inner_loop.trajectory(
             start,
-            self._inner_objective(start),
+            self._support_loss,
             x,
             y,
             n_steps=n_steps,
-            inner_lr=self._inner_rates(),
+            inner_lr=on_device(self.inner_lr, start),
             first_order=self.first_order,
             recompute=self.recompute,
-            batch_size=self.batch_size,
         )
-
-    def _inner_objective(self, start: inner_loop.Params) -> inner_loop.ParamsLoss:
-        """Return the loss that inner steps descend: the support's."""
-        return self._support_loss
-
-    def _inner_rates(self) -> inner_loop.InnerLR:
-        return self.inner_lr

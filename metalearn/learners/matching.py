@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metalearn.episodes import Inputs
-from metalearn.learners._base import member_of, positive
+from metalearn.learners._base import Adapted
+from metalearn.learners._checks import at_least_one, member_of, positive
 from metalearn.learners._encoder import EncoderLearner, feature_size
 from metalearn.networks import LSTMCell
 
@@ -64,29 +65,29 @@ class Matching(EncoderLearner):
         self.temperature = positive("temperature", temperature)
         if full_context:
             size = feature_size(encoder, n_features)
-            if n_reads < 1:
-                raise ValueError(f"n_reads must be at least 1, got {n_reads}")
+            at_least_one(n_reads=n_reads)
             self.forward_cell, self.backward_cell = LSTMCell(size, size), LSTMCell(size, size)
             self.read_cell = LSTMCell(2 * size, size)  # its input is the query's embedding beside what it last read
 
     def adapt(
         self, support_x: Inputs, support_y: Tensor, *, n_way: int | None = None, n_steps: int | None = None
-    ) -> dict[str, Tensor]:
+    ) -> Adapted:
         """Embed one support set; there are no inner steps to count.
 
         Returns:
             ``"support"`` ``[n_support, n_features]``, ``"member"`` ``[n_way, n_support]``, 1 where an example is of a
             class, and the support's statistics where the norm policy needs them.
         """
-        self._refuse_steps(n_steps)
-        features, statistics = self._read_support(support_x)
+        self._steps(n_steps)
+        features = self.encode({}, support_x)
         if self.full_context:
             features = self._embed_in_context(features)
-        return {"support": features, "member": member_of(support_y, n_way).to(features.dtype), **statistics}
+        adapted = {"support": features, "member": member_of(support_y, n_way).to(features.dtype)}
+        return self.with_statistics(adapted, support_x)
 
-    def predict(self, adapted: dict[str, Tensor], x: Inputs) -> Tensor:
+    def predict(self, adapted: Adapted, x: Inputs) -> Tensor:
         """Return the logarithms of the class probabilities ``[n, n_way]``."""
-        features, support = self._encode(adapted, x), adapted["support"]
+        features, support = self.encode(adapted, x), adapted["support"]
         if self.full_context:
             features = self._read(features, support)
         cosines = F.normalize(features, dim=1) @ F.normalize(support, dim=1).T  # [n, n_support]

@@ -11,9 +11,10 @@ from torch.nn import functional as F
 
 from metalearn import inner_loop
 from metalearn.episodes import Inputs
-from metalearn.learners._base import TaskLoss, positive
-from metalearn.learners._coordinatewise import log_and_sign
-from metalearn.learners._inner import InnerLoopLearner
+from metalearn.learners._base import TaskLoss
+from metalearn.learners._checks import at_least_one
+from metalearn.learners._preprocessing import log_and_sign
+from metalearn.learners._steps import StepsLearner
 from metalearn.networks import LSTMCell
 
 State = dict[str, Tensor]
@@ -66,7 +67,7 @@ class MetaLSTMRule(nn.Module):
         }
 
 
-class MetaLSTM(InnerLoopLearner):
+class MetaLSTM(StepsLearner):
     r"""Learn the update rule as an LSTM whose cell state is the weights, and learn where they start.
 
     The LSTM's update :math:`c_t = f_t \odot c_{t-1} + i_t \odot \tilde c_t` is gradient descent for :math:`f_t = 1`,
@@ -126,8 +127,7 @@ class MetaLSTM(InnerLoopLearner):
         loss_fn: TaskLoss = F.cross_entropy,
     ) -> None:
         super().__init__(model, n_inner_steps, step_weights=step_weights, loss_fn=loss_fn)
-        if batch_size is not None:
-            positive("batch_size", batch_size)
+        at_least_one(batch_size=batch_size)
         self.n_hidden = n_hidden
         self.batch_size = batch_size
         self.initial_lr = initial_lr
@@ -135,8 +135,7 @@ class MetaLSTM(InnerLoopLearner):
         self.first_order = first_order
         self.rule = MetaLSTMRule(n_hidden, initial_lr, forget_bias)
 
-    def _path(self, x: Inputs, y: Tensor, n_steps: int) -> Iterator[inner_loop.Params]:
-        start = self._start()
+    def _path(self, start: inner_loop.Params, x: Inputs, y: Tensor, n_steps: int) -> Iterator[inner_loop.Params]:
         yield start
         data, state = inner_loop.batches(x, y, n_steps, self.batch_size), self.rule.start(start)
         for params, _ in inner_loop.unroll(

@@ -11,10 +11,11 @@ from torch.nn import functional as F
 
 from metalearn.episodes import Inputs
 from metalearn.inner_loop import Params, from_vector
-from metalearn.learners._base import TaskLoss
-from metalearn.learners._coordinatewise import log_and_sign
+from metalearn.learners._base import Adapted, TaskLoss
+from metalearn.learners._checks import at_least_one
 from metalearn.learners._encoder import EncoderLearner, feature_size
-from metalearn.learners._set_encoder import at_least_one, check_task
+from metalearn.learners._preprocessing import log_and_sign
+from metalearn.learners._set_encoder import check_task
 from metalearn.networks import MLP, LSTMCell
 
 START = 0.01  # standard deviation of the last layers of the rules, see MetaNetwork.__init__
@@ -114,7 +115,7 @@ class MetaNetwork(EncoderLearner):
 
     def adapt(
         self, support_x: Inputs, support_y: Tensor, *, n_way: int | None = None, n_steps: int | None = None
-    ) -> dict[str, Tensor]:
+    ) -> Adapted:
         """Generate the fast weights of one task; there are no inner steps to count.
 
         Args:
@@ -128,22 +129,23 @@ class MetaNetwork(EncoderLearner):
             ``[n_support, n_representation]``; ``"memory"`` ``[n_support, n_base_params]``: b's fast weights for each
             example; and the support's statistics where the norm policy needs them.
         """
-        self._refuse_steps(n_steps)
+        self._steps(n_steps)
         check_task("MetaNetwork", self.n_way, self.n_outputs, n_way, support_y)
-        features, statistics = self._read_support(support_x)
+        features = self.encode({}, support_x)
         fast = self._run_lstm(log_and_sign(self._gradients(self.representation, features, support_y, self.readout)))
         memory = self.base_rule(log_and_sign(self._gradients(self.base, features, support_y))).squeeze(-1)
-        return {"representation": fast, "keys": self._represent(fast, features), "memory": memory, **statistics}
+        adapted = {"representation": fast, "keys": self._represent(fast, features), "memory": memory}
+        return self.with_statistics(adapted, support_x)
 
-    def predict(self, adapted: dict[str, Tensor], x: Inputs) -> Tensor:
+    def predict(self, adapted: Adapted, x: Inputs) -> Tensor:
         """Return logits or values ``[n, n_outputs]``, each query's by fast weights of its own."""
-        features, slow = self._encode(adapted, x), dict(self.base.named_parameters())
+        features, slow = self.encode(adapted, x), dict(self.base.named_parameters())
         own = self._attend(adapted, features) @ adapted["memory"]  # [n, n_base_params]
         return augmented(slow, vmap(lambda vector: from_vector(vector, slow))(own), features)
 
-    def attention(self, adapted: dict[str, Tensor], x: Inputs) -> Tensor:
+    def attention(self, adapted: Adapted, x: Inputs) -> Tensor:
         """Return how much of each support example's fast weights each query takes ``[n, n_support]``; rows sum to 1."""
-        return self._attend(adapted, self._encode(adapted, x))
+        return self._attend(adapted, self.encode(adapted, x))
 
     def _attend(self, adapted: Mapping[str, Tensor], features: Tensor) -> Tensor:
         queries = self._represent(adapted["representation"], features)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metalearn import inner_loop
+from metalearn.episodes import Inputs
 from metalearn.learners._base import TaskLoss
-from metalearn.learners.maml import MAML
+from metalearn.learners._checks import at_least_one
+from metalearn.learners._steps import DescentLearner
 
 RatePer = Literal["weight", "tensor"]
 
 
-class MetaSGD(MAML):
+class MetaSGD(DescentLearner):
     r"""Adapt all weights by gradient steps with learned rates: :math:`\theta' = \theta - \alpha \odot \nabla`.
 
     Args:
@@ -69,24 +72,35 @@ class MetaSGD(MAML):
         recompute: bool = False,
         loss_fn: TaskLoss = F.cross_entropy,
     ) -> None:
-        super().__init__(
-            model, initial_lr, n_inner_steps, first_order=first_order, recompute=recompute, loss_fn=loss_fn
-        )
+        super().__init__(model, n_inner_steps, loss_fn=loss_fn)
         if rate_per not in get_args(RatePer):
             raise ValueError(f"rate_per must be one of {list(get_args(RatePer))}, got {rate_per!r}")
-        if n_inner_steps < 1:
-            raise ValueError(f"n_inner_steps must be at least 1, since rates are learned in steps, got {n_inner_steps}")
+        at_least_one(n_inner_steps=n_inner_steps)
         self.initial_lr = initial_lr
         self.rate_per = rate_per
         self.per_step = per_step
+        self.first_order = first_order
+        self.recompute = recompute
         self.rates = nn.ParameterList()
         for param in model.parameters():
             shape = list(param.shape) if rate_per == "weight" else []
             shape = [n_inner_steps, *shape] if per_step else shape
             self.rates.append(torch.full(shape, initial_lr, dtype=param.dtype, device=param.device))
 
+    def _path(self, start: inner_loop.Params, x: Inputs, y: Tensor, n_steps: int) -> Iterator[inner_loop.Params]:
+        return inner_loop.trajectory(
+            start,
+            self._support_loss,
+            x,
+            y,
+            n_steps=n_steps,
+            inner_lr=self._inner_rates(),
+            first_order=self.first_order,
+            recompute=self.recompute,
+        )
+
     def _inner_rates(self) -> inner_loop.InnerLR:
-        names = [name for name, _ in self.model.named_parameters()]
+        names = [f"model.{name}" for name, _ in self.model.named_parameters()]
         if not self.per_step:
             return dict(zip(names, self.rates, strict=True))
         return [

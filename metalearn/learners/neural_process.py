@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metalearn.episodes import Episode, Inputs
+from metalearn.learners._base import Adapted
 from metalearn.learners._encoder import EncoderLearner, feature_size
 from metalearn.learners._set_encoder import SetEncoder, check_task, class_means, refuse_both
 from metalearn.networks import MLP
@@ -85,7 +86,7 @@ class NeuralProcess(EncoderLearner):
 
     def adapt(
         self, support_x: Inputs, support_y: Tensor, *, n_way: int | None = None, n_steps: int | None = None
-    ) -> dict[str, Tensor]:
+    ) -> Adapted:
         """Return the embedding of one support set; there are no inner steps to count.
 
         Args:
@@ -98,21 +99,23 @@ class NeuralProcess(EncoderLearner):
             ``"embedding"`` ``[n_embedding]``, or ``[n_way * n_embedding]`` for classes, or with ``per_class``
             ``[n_way, n_embedding]``, and the support's statistics where the norm policy needs them.
         """
-        self._refuse_steps(n_steps)
+        self._steps(n_steps)
         if not self.per_class:
             check_task("NeuralProcess", self.n_way, self.n_outputs, n_way, support_y)
-        features, statistics = self._read_support(support_x)
+        features = self.encode({}, support_x)
         if self.per_class:
-            return {"embedding": class_means(self.set_encoder.net(features), support_y, n_way), **statistics}
-        return {"embedding": self.set_encoder(features, support_y), **statistics}
+            embedding = class_means(self.set_encoder.net(features), support_y, n_way)
+        else:
+            embedding = self.set_encoder(features, support_y)
+        return self.with_statistics({"embedding": embedding}, support_x)
 
-    def predict(self, adapted: dict[str, Tensor], x: Inputs) -> Tensor:
+    def predict(self, adapted: Adapted, x: Inputs) -> Tensor:
         """Return the logits ``[n, n_way]``, or the means of the values ``[n, n_outputs]``."""
         if self.n_way is None and not self.per_class:
             return self.predict_distribution(adapted, x)[0]
         return self._decode(adapted, x)
 
-    def predict_distribution(self, adapted: dict[str, Tensor], x: Inputs) -> tuple[Tensor, Tensor]:
+    def predict_distribution(self, adapted: Adapted, x: Inputs) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation of the values, each ``[n, n_outputs]``; the latter is above 0.1.
 
         Raises:
@@ -135,8 +138,8 @@ class NeuralProcess(EncoderLearner):
         standard = (episode.query_y - mean) / std  # written out: F.gaussian_nll_loss looks at values, vmap refuses it
         return (0.5 * standard.square() + std.log()).mean() + 0.5 * math.log(2 * math.pi)
 
-    def _decode(self, adapted: dict[str, Tensor], x: Inputs) -> Tensor:
-        features, embedding = self._encode(adapted, x), adapted["embedding"]
+    def _decode(self, adapted: Adapted, x: Inputs) -> Tensor:
+        features, embedding = self.encode(adapted, x), adapted["embedding"]
         if self.per_class:
             shape = len(features), len(embedding), -1  # [n, n_way, size]
             pairs = torch.cat([features.unsqueeze(1).expand(shape), embedding.expand(shape)], 2)

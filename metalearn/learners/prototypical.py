@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, get_args
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metalearn.episodes import Inputs
-from metalearn.learners._base import member_of, positive
+from metalearn.learners._base import Adapted
+from metalearn.learners._checks import member_of, positive
 from metalearn.learners._encoder import EncoderLearner
 
 Distance = Literal["squared euclidean", "cosine"]
@@ -47,6 +49,8 @@ class Prototypical(EncoderLearner):
         tensor([[-9., -1.]])
     """
 
+    continues = True
+
     def __init__(
         self, encoder: nn.Module, *, distance: Distance = "squared euclidean", temperature: float = 1.0
     ) -> None:
@@ -57,21 +61,38 @@ class Prototypical(EncoderLearner):
         self.temperature = positive("temperature", temperature)
 
     def adapt(
-        self, support_x: Inputs, support_y: Tensor, *, n_way: int | None = None, n_steps: int | None = None
-    ) -> dict[str, Tensor]:
+        self,
+        support_x: Inputs,
+        support_y: Tensor,
+        *,
+        n_way: int | None = None,
+        n_steps: int | None = None,
+        start: Mapping[str, Tensor] | None = None,
+    ) -> Adapted:
         """Return the prototypes of one support set; there are no inner steps to count.
 
-        Returns:
-            ``"prototypes"`` ``[n_way, n_features]``, and the support's statistics where the norm policy needs them.
-        """
-        self._refuse_steps(n_steps)
-        features, statistics = self._read_support(support_x)
-        member = member_of(support_y, n_way).to(features.dtype)  # [n_way, n_support]
-        return {"prototypes": member @ features / member.sum(1, keepdim=True), **statistics}
+        Args:
+            support_x: Inputs ``[n_support, ...]``.
+            support_y: Labels 0…n_way-1 ``[n_support]``.
+            n_way: Number of classes; ``None`` counts them.
+            n_steps: Must be left out.
+            start: An earlier result of the same classes; its examples count on. ``None``: these examples alone.
 
-    def predict(self, adapted: dict[str, Tensor], x: Inputs) -> Tensor:
+        Returns:
+            ``"prototypes"`` ``[n_way, n_features]``, ``"counts"`` ``[n_way]``, the examples behind each, and the
+            support's statistics where the norm policy needs them.
+        """
+        self._steps(n_steps)
+        features = self.encode({}, support_x)
+        member = member_of(support_y, n_way).to(features.dtype)  # [n_way, n_support]
+        counts, sums = member.sum(1), member @ features
+        if start is not None:
+            sums, counts = sums + start["prototypes"] * start["counts"].unsqueeze(1), counts + start["counts"]
+        return self.with_statistics({"prototypes": sums / counts.unsqueeze(1), "counts": counts}, support_x)
+
+    def predict(self, adapted: Adapted, x: Inputs) -> Tensor:
         """Return minus the squared distances to the prototypes, or the cosines, over the temperature ``[n, n_way]``."""
-        features, prototypes = self._encode(adapted, x), adapted["prototypes"]
+        features, prototypes = self.encode(adapted, x), adapted["prototypes"]
         if self.distance == "cosine":
             return F.normalize(features, dim=1) @ F.normalize(prototypes, dim=1).T / self.temperature
         return -(features.unsqueeze(1) - prototypes).square().sum(-1) / self.temperature

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional as F
 
 from metalearn.episodes import Episode, Inputs
-from metalearn.learners._base import Learner, member_of
-from metalearn.networks import support_statistics
+from metalearn.learners._base import Adapted, Learner
+from metalearn.learners._checks import member_of
 
 
 class Relation(Learner):
@@ -60,39 +56,21 @@ class Relation(Learner):
 
     def adapt(
         self, support_x: Inputs, support_y: Tensor, *, n_way: int | None = None, n_steps: int | None = None
-    ) -> dict[str, Tensor]:
+    ) -> Adapted:
         """Return the features of each class of one support set; there are no inner steps to count.
 
         Returns:
             ``"classes"`` ``[n_way, channels, ...]``, and the support's statistics where the norm policy needs them.
         """
-        if n_steps is not None:
-            raise ValueError(f"Relation takes no inner steps, got n_steps={n_steps}: leave it out")
-        member = member_of(support_y, n_way)
-        statistics = support_statistics(self, dict(self.named_parameters()), support_x, member)
-        return {"classes": self._classes(statistics, support_x, member), **statistics}
+        self._steps(n_steps)
+        features = self.run("encoder", {}, support_x)
+        member = member_of(support_y, n_way).to(features.dtype)
+        share = member / member.sum(1, keepdim=True)
+        return self.with_statistics({"classes": torch.einsum("ns,s...->n...", share, features)}, support_x)
 
-    def predict(self, adapted: dict[str, Tensor], x: Inputs) -> Tensor:
+    def predict(self, adapted: Adapted, x: Inputs) -> Tensor:
         """Return the relation scores before the sigmoid ``[n, n_way]``."""
-        return self._score(adapted, adapted["classes"], _run(self.encoder, "encoder.", adapted, x))
-
-    def loss(self, episode: Episode) -> Tensor:
-        """Return the squared error between the sigmoids of the query's scores and its one-hot labels."""
-        adapted = self.adapt(episode.support_x, episode.support_y, n_way=episode.n_way)
-        scores = self.predict(adapted, episode.query_x)
-        return F.mse_loss(scores.sigmoid(), member_of(episode.query_y, scores.shape[1]).T.to(scores.dtype))
-
-    def forward(self, support_x: Inputs, member: Tensor, query_x: Inputs | None = None) -> Tensor:
-        """Score the query, by default the support itself, against the classes; where statistics are measured."""
-        classes = self._classes({}, support_x, member)
-        return self._score({}, classes, self.encoder(support_x if query_x is None else query_x))
-
-    def _classes(self, adapted: Mapping[str, Tensor], support_x: Inputs, member: Tensor) -> Tensor:
-        features = _run(self.encoder, "encoder.", adapted, support_x)
-        share = member.to(features.dtype) / member.sum(1, keepdim=True)
-        return torch.einsum("ns,s...->n...", share, features)
-
-    def _score(self, adapted: Mapping[str, Tensor], classes: Tensor, features: Tensor) -> Tensor:
+        classes, features = adapted["classes"], self.run("encoder", adapted, x)
         n, n_way = len(features), len(classes)
         pairs = torch.cat(
             [
@@ -101,15 +79,15 @@ class Relation(Learner):
             ],
             dim=2,
         )  # [n, n_way, 2 * channels, ...]
-        scores = _run(self.relation, "relation.", adapted, pairs.flatten(0, 1))
+        scores = self.run("relation", adapted, pairs.flatten(0, 1))
         if scores.shape != (n * n_way, 1):
             raise ValueError(
                 f"the relation module must return one score a pair, [{n * n_way}, 1], got {list(scores.shape)}"
             )
         return scores.reshape(n, n_way)
 
-
-def _run(module: nn.Module, prefix: str, adapted: Mapping[str, Tensor], x: Any) -> Tensor:
-    own = {name.removeprefix(prefix): tensor for name, tensor in adapted.items() if name.startswith(prefix)}
-    output: Tensor = functional_call(module, own, (x,))
-    return output
+    def loss(self, episode: Episode) -> Tensor:
+        """Return the squared error between the sigmoids of the query's scores and its one-hot labels."""
+        adapted = self.adapt(episode.support_x, episode.support_y, n_way=episode.n_way)
+        scores = self.predict(adapted, episode.query_x)
+        return F.mse_loss(scores.sigmoid(), member_of(episode.query_y, scores.shape[1]).T.to(scores.dtype))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,12 +12,13 @@ from torch.nn import functional as F
 from torch.utils._pytree import tree_map
 
 from metalearn import inner_loop
-from metalearn.episodes import Batch, Episode
+from metalearn.episodes import Episode, Inputs
 from metalearn.learners._base import TaskLoss
-from metalearn.learners.maml import MAML
+from metalearn.learners._checks import at_least_one
+from metalearn.learners._steps import DescentLearner
 
 
-class Reptile(MAML):
+class Reptile(DescentLearner):
     r"""Adapt all weights as MAML does, and learn the start without differentiating through the steps.
 
     The update of the outer loop is the mean over tasks of :math:`(\theta - \theta') / \alpha`, the sum of the
@@ -63,18 +66,17 @@ class Reptile(MAML):
         batch_size: int | None = None,
         loss_fn: TaskLoss = F.cross_entropy,
     ) -> None:
-        super().__init__(model, inner_lr, n_inner_steps, first_order=True, loss_fn=loss_fn)
+        super().__init__(model, n_inner_steps, loss_fn=loss_fn)
         if not isinstance(inner_lr, float | int) or inner_lr <= 0 or n_inner_steps < 1:
             raise ValueError(
                 "expected inner_lr, one number above 0 (the update is divided by it), and n_inner_steps >= 1, got"
                 f" {inner_lr} and {n_inner_steps}"
             )
-        if batch_size is not None and batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        at_least_one(batch_size=batch_size)
         self.inner_lr: float = inner_lr
         self.batch_size = batch_size
 
-    def backward(self, batch: Episode | Batch) -> Tensor:
+    def backward(self, batch: Any) -> Tensor:
         """Add the mean of ``(start - adapted) / inner_lr`` over tasks to ``.grad``.
 
         Returns:
@@ -87,6 +89,18 @@ class Reptile(MAML):
         x = tree_map(lambda *parts: torch.cat(parts), episode.support_x, episode.query_x)
         y = torch.cat([episode.support_y, episode.query_y])
         start = self._start()
-        adapted = deque(self._path(x, y, self.n_inner_steps), maxlen=1)[0]
+        adapted = deque(self._path(start, x, y, self.n_inner_steps), maxlen=1)[0]
         steps = {name: (start[name] - adapted[name]) / self.inner_lr for name in start}
         return steps, self._support_loss(adapted, x, y)
+
+    def _path(self, start: inner_loop.Params, x: Inputs, y: Tensor, n_steps: int) -> Iterator[inner_loop.Params]:
+        return inner_loop.trajectory(
+            start,
+            self._support_loss,
+            x,
+            y,
+            n_steps=n_steps,
+            inner_lr=self.inner_lr,
+            first_order=True,
+            batch_size=self.batch_size,
+        )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils._pytree import tree_map
 
-from metalearn.episodes import Batch, Episode, Inputs
-from metalearn.learners._base import batches_only, check_values, member_of, positive, unchanged
+from metalearn.episodes import Batch, Inputs
+from metalearn.learners._base import Adapted
+from metalearn.learners._checks import member_of, positive
 from metalearn.learners._encoder import EncoderLearner, feature_size
 
 PairLoss = Literal["contrastive", "logistic", "triplet"]
@@ -81,31 +83,32 @@ class Siamese(EncoderLearner):
 
     def adapt(
         self, support_x: Inputs, support_y: Tensor, *, n_way: int | None = None, n_steps: int | None = None
-    ) -> dict[str, Tensor]:
+    ) -> Adapted:
         """Embed one support set; there are no inner steps to count.
 
         Returns:
             ``"support"`` ``[n_support, n_features]``, ``"share"`` ``[n_way, n_support]``, the weight of each example in
             its class's mean, and the support's statistics where the norm policy needs them.
         """
-        self._refuse_steps(n_steps)
-        features, statistics = self._read_support(support_x)
+        self._steps(n_steps)
+        features = self.encode({}, support_x)
         member = member_of(support_y, n_way).to(features.dtype)
-        return {"support": features, "share": member / member.sum(1, keepdim=True), **statistics}
+        adapted = {"support": features, "share": member / member.sum(1, keepdim=True)}
+        return self.with_statistics(adapted, support_x)
 
-    def predict(self, adapted: dict[str, Tensor], x: Inputs) -> Tensor:
+    def predict(self, adapted: Adapted, x: Inputs) -> Tensor:
         """Return the mean similarity ``[n, n_way]`` of each query to the support examples of each class."""
-        features = self._encode(adapted, x)
+        features = self.encode(adapted, x)
         similarity = self._similarity(features.unsqueeze(1), adapted["support"])  # [n, n_support]
         return similarity @ adapted["share"].T
 
     def similarity(self, left: Inputs, right: Inputs) -> Tensor:
         """Return how alike the two sides of each pair are ``[n]``: the logit, or minus the squared distance."""
-        return self._similarity(self._encode({}, left), self._encode({}, right))
+        return self._similarity(self.encode({}, left), self.encode({}, right))
 
-    def pairs_loss(self, batch: Batch) -> Tensor:
-        """Return the mean loss of a batch of pairs (or triplets): what :meth:`backward` differentiates."""
-        sides: tuple[Tensor, ...] = self._encode_sides(batch)
+    def batch_loss(self, batch: Batch) -> Tensor:
+        """Return the mean loss of a batch of pairs (or triplets): what ``backward`` differentiates."""
+        sides = self._encode_sides(batch)
         if self.pair_loss == "logistic":
             return F.binary_cross_entropy_with_logits(self._similarity(*sides), batch.y.to(sides[0].dtype))
         near = (sides[0] - sides[1]).square().sum(1)
@@ -114,40 +117,33 @@ class Siamese(EncoderLearner):
         distance = near.clamp(min=1e-12).sqrt()  # the root has no derivative at 0, where two embeddings coincide
         return torch.where(batch.y == 1, near, (self.margin - distance).relu().square()).mean() / 2
 
-    def backward(self, batch: Episode | Batch) -> Tensor:
+    def backward(self, batch: Any) -> Tensor:
         """Add the gradient of the loss of a batch of pairs (or triplets) to ``.grad`` and return the loss, detached."""
-        loss = self.pairs_loss(self._pairs(batch))
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss.detach()
+        return super().backward(self._pairs(batch))
 
-    def _observe(self, batch: Episode | Batch) -> None:
-        if isinstance(batch, Episode):
-            super()._observe(batch)
-        else:
-            self._encode_sides(batch)
-
-    def check(self, batch: Episode | Batch) -> None:
+    def check(self, batch: Any) -> None:
         """Try a batch before a run: pairs or triplets in training, episodes in evaluation."""
-        if isinstance(batch, Episode):
-            super().check(batch)
-            return
-        check_values(self._pairs(batch))
-        if self.pair_loss != "triplet" and bool((batch.y == batch.y[0]).all()):
-            raise ValueError("the pairs are all equal or all unequal; both are needed: sample with sample_pairs")
-        with torch.no_grad(), unchanged(self):
-            self.pairs_loss(batch)
+        super().check(batch)
+        if isinstance(batch, Batch) and self.pair_loss != "triplet" and bool((batch.y == batch.y[0]).all()):
+            raise ValueError("the pairs are all equal or all unequal; both are needed: sample with pool.pairs(...)")
 
-    def _pairs(self, batch: Episode | Batch) -> Batch:
-        n, sampler = (3, "sample_triplets") if self.pair_loss == "triplet" else (2, "sample_pairs")
-        batch = batches_only(self, batch, f"metalearn.{sampler}")
-        if not isinstance(batch.x, tuple) or len(batch.x) != n:
-            raise ValueError(
-                f"pair_loss={self.pair_loss!r} needs a tuple of {n} inputs: sample with metalearn.{sampler}"
-            )
+    def _observe(self, batch: Any) -> None:
+        if isinstance(batch, Batch):
+            self._encode_sides(batch)
+        else:
+            super()._observe(batch)
+
+    def _pairs(self, batch: Any) -> Batch:
+        kind = "triplets" if self.pair_loss == "triplet" else "pairs"
+        if not isinstance(batch, Batch) or batch.kind != kind:
+            found = f"a batch of kind {batch.kind!r}" if isinstance(batch, Batch) else str(batch)
+            raise ValueError(f"pair_loss={self.pair_loss!r} learns from {kind}, got {found}: sample with pool.{kind}(...)")
         return batch
 
     def _encode_sides(self, batch: Batch) -> tuple[Tensor, ...]:
-        return self._encode({}, torch.cat(batch.x)).chunk(len(batch.x))  # one pass: the same statistics for all sides
+        sides = self._pairs(batch).sides
+        x = tree_map(lambda *leaves: torch.cat(leaves), *sides)
+        return self.encode({}, x).chunk(len(sides))  # one pass: the same statistics for all sides
 
     def _similarity(self, left: Tensor, right: Tensor) -> Tensor:
         if self.pair_loss == "logistic":

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metalearn import inner_loop
-from metalearn.episodes import Batch, Episode, Inputs
-from metalearn.learners._base import batches_only, check_values, member_of, positive, unchanged
+from metalearn.episodes import Batch, Inputs
+from metalearn.learners._base import Adapted
+from metalearn.learners._checks import member_of, positive
 from metalearn.learners._encoder import EncoderLearner, feature_size
 
 Head = Literal["linear", "cosine"]
@@ -65,6 +66,7 @@ class Transfer(EncoderLearner):
         tensor([0])
     """
 
+    continues = True
     n_inner_steps: int
 
     def __init__(
@@ -99,9 +101,16 @@ class Transfer(EncoderLearner):
         self.weight = nn.Parameter(start.weight.detach())
         self.bias = nn.Parameter(torch.zeros(n_classes))
 
+    @torch.no_grad()
     def adapt(
-        self, support_x: Inputs, support_y: Tensor, *, n_way: int | None = None, n_steps: int | None = None
-    ) -> dict[str, Tensor]:
+        self,
+        support_x: Inputs,
+        support_y: Tensor,
+        *,
+        n_way: int | None = None,
+        n_steps: int | None = None,
+        start: Mapping[str, Tensor] | None = None,
+    ) -> Adapted:
         """Train a new head on one support set, and the encoder with it where ``encoder_lr`` says so.
 
         Args:
@@ -109,69 +118,67 @@ class Transfer(EncoderLearner):
             support_y: Labels 0…n_way-1 ``[n_support]``.
             n_way: Number of classes; ``None`` counts them.
             n_steps: Number of steps, at least 0; ``None``: ``n_inner_steps``.
+            start: An earlier result of the same classes, whose head goes on; ``None``: a new head.
 
         Returns:
             ``"weight"`` ``[n_way, n_features]``, ``"bias"`` ``[n_way]``, ``"scale"``, and the encoder's adapted weights
             or the support's statistics where there are any.
         """
-        features, statistics = self._read_support(support_x)
+        features = self.encode({}, support_x)
         head = self._new_head(features, member_of(support_y, n_way).to(features.dtype))
-        n_steps = self.n_inner_steps if n_steps is None else n_steps
         fixed = {"scale": head.pop("scale")}
-        rates: dict[str, Tensor] = dict.fromkeys(head, features.new_tensor(self.inner_lr))
-        if not self.encoder_lr:
+        if start is not None:
+            head, fixed = {name: start[name] for name in head}, {"scale": start["scale"]}
+        rates = dict.fromkeys(head, self.inner_lr)
+        params, loss, x = head, self._probe_loss(fixed), features
+        if self.encoder_lr:
+            weights = {f"encoder.{name}": w for name, w in self.encoder.named_parameters() if w.requires_grad}
+            weights = weights if start is None else {name: start[name] for name in weights}
+            rates |= dict.fromkeys(weights, self.encoder_lr)
+            params, loss, x = head | weights, self._tuning_loss(fixed), support_x
+        n_steps = self.n_inner_steps if n_steps is None else n_steps
+        adapted = inner_loop.adapt(params, loss, x, support_y, n_steps=n_steps, inner_lr=rates, first_order=True)
+        return self.with_statistics(adapted | fixed, support_x)
 
-            def probe(params: Mapping[str, Tensor], x: Inputs, y: Tensor) -> Tensor:
-                return self.loss_fn(self._logits({**params, **fixed}, x), y)
-
-            return (
-                inner_loop.adapt(head, probe, features, support_y, n_steps=n_steps, inner_lr=rates) | fixed | statistics
-            )
-
-        def tune(params: Mapping[str, Tensor], x: Inputs, y: Tensor) -> Tensor:
-            return self.loss_fn(self._logits({**params, **fixed}, self._encode(params, x)), y)
-
-        weights = {f"encoder.{name}": weight for name, weight in self.encoder.named_parameters()}
-        rates |= dict.fromkeys(weights, features.new_tensor(self.encoder_lr))
-        tuned = inner_loop.adapt(head | weights, tune, support_x, support_y, n_steps=n_steps, inner_lr=rates)
-        own = {name[8:]: tensor for name, tensor in tuned.items() if name.startswith("encoder.")}
-        return tuned | fixed | self._statistics(own, support_x)
-
-    def predict(self, adapted: dict[str, Tensor], x: Inputs) -> Tensor:
+    def predict(self, adapted: Adapted, x: Inputs) -> Tensor:
         """Return the logits ``[n, n_way]`` of the task's head."""
-        return self._logits(adapted, self._encode(adapted, x))
+        return self._logits(adapted, self.encode(adapted, x))
 
-    def backward(self, batch: Episode | Batch) -> Tensor:
+    def batch_loss(self, batch: Batch) -> Tensor:
+        """Return the loss of pretraining on a labelled batch: what ``backward`` differentiates."""
+        return self.loss_fn(self.classify(self._labelled(batch).x), batch.y)
+
+    def backward(self, batch: Any) -> Tensor:
         """Add the gradient of pretraining's loss on a labelled batch to ``.grad`` and return the loss, detached."""
-        x, y = batches_only(self, batch, "pool.sample_batch")
-        loss = self.loss_fn(self.classify(x), y)
-        loss.backward()  # type: ignore[no-untyped-call]
-        return loss.detach()
+        return super().backward(self._labelled(batch))
 
     def classify(self, x: Inputs) -> Tensor:
         """Return the logits ``[n, n_classes]`` of the classes of pretraining."""
         scale = self.weight.new_ones(())
-        return self._logits({"weight": self.weight, "bias": self.bias, "scale": scale}, self._encode({}, x))
+        return self._logits({"weight": self.weight, "bias": self.bias, "scale": scale}, self.encode({}, x))
 
-    def _observe(self, batch: Episode | Batch) -> None:
-        if isinstance(batch, Episode):
-            super()._observe(batch)
-        else:
-            self.classify(batch.x)
-
-    def check(self, batch: Episode | Batch) -> None:
+    def check(self, batch: Any) -> None:
         """Try a batch before a run: labelled examples in training, episodes in evaluation."""
-        if isinstance(batch, Episode):
-            super().check(batch)
-            return
-        check_values(batch)
-        if batch.y.is_floating_point() or batch.y.min() < 0 or batch.y.max() >= self.n_classes:
-            raise ValueError(
-                f"y must hold class ids 0…{self.n_classes - 1} (n_classes={self.n_classes}), got {batch.y.dtype} from"
-                f" {batch.y.min().item()} to {batch.y.max().item()}"
-            )
-        with torch.no_grad(), unchanged(self):
-            self.classify(batch.x)
+        if isinstance(batch, Batch):
+            y = self._labelled(batch).y
+            if y.is_floating_point() or y.min() < 0 or y.max() >= self.n_classes:
+                raise ValueError(
+                    f"y must hold class ids 0…{self.n_classes - 1} (n_classes={self.n_classes}), got {y.dtype} from"
+                    f" {y.min().item()} to {y.max().item()}"
+                )
+        super().check(batch)
+
+    def _labelled(self, batch: Any) -> Batch:
+        if not isinstance(batch, Batch) or batch.kind != "labelled":
+            found = f"a batch of kind {batch.kind!r}" if isinstance(batch, Batch) else str(batch)
+            raise ValueError(f"Transfer learns from labelled batches, got {found}: sample with pool.batches(...)")
+        return batch
+
+    def _probe_loss(self, fixed: Adapted) -> inner_loop.ParamsLoss:
+        return lambda head, features, y: self.loss_fn(self._logits({**head, **fixed}, features), y)
+
+    def _tuning_loss(self, fixed: Adapted) -> inner_loop.ParamsLoss:
+        return lambda params, x, y: self.loss_fn(self._logits({**params, **fixed}, self.encode(params, x)), y)
 
     def _new_head(self, features: Tensor, member: Tensor) -> dict[str, Tensor]:
         if features.shape[1] != self.n_features:

@@ -19,7 +19,7 @@ def log_and_sign(values: Tensor, p: float = 10.0) -> Tensor:
 
     Example:
         >>> import torch
-        >>> from metalearn.learners._coordinatewise import log_and_sign
+        >>> from metalearn.learners._preprocessing import log_and_sign
         >>> log_and_sign(torch.tensor([-1.0, 0.0]))
         tensor([[ 0., -1.],
                 [-1.,  0.]])
