@@ -57,8 +57,6 @@ def test_uint8_is_kept_and_becomes_float_when_drawn():
     pool = Pool(torch.full((40, 1, 4, 4), 255, dtype=torch.uint8), torch.arange(40) // 10)
     assert pool.x.dtype == torch.uint8
     assert torch.equal(sample_episodes(pool, 1, 2, 1, 1).support_x, torch.ones(1, 2, 1, 4, 4))
-    kept = Pool(pool.x, pool.y, as_float=False)
-    assert sample_episodes(kept, 1, 2, 1, 1).support_x.dtype == torch.uint8
     tokens = Pool(torch.arange(40), torch.arange(40) // 10)
     assert sample_episodes(tokens, 1, 2, 1, 1).support_x.dtype == torch.int64
 
@@ -140,8 +138,6 @@ def test_bad_pools():
         ValueError, match=r"expected x \[n, ...\] and y \[n\] with n > 0, got shapes \[3, 1\] and \[4\]"
     ):
         Pool(torch.zeros(3, 1), y)
-    with pytest.raises(ValueError, match=r"as_float=True scales uint8 images to \[0, 1\], got torch.int64"):
-        Pool(torch.arange(4), y, as_float=True)
     with pytest.raises(ValueError, match="expected a name for each of 2 classes, got 3"):
         Pool(torch.zeros(4, 1), y, class_names=["a", "b", "c"])
     with pytest.raises(ValueError, match="labels must be text or integers, got an array of type float64"):

@@ -9,7 +9,7 @@ from metalearn.data.glyphs import glyphs
 from metalearn.data.mnist import mnist, mnist_parts
 from metalearn.data.omniglot import omniglot
 from metalearn.data.sinusoids import Sinusoids, sinusoids
-from metalearn.episodes import Splits
+from metalearn.pools import Splits
 
 __all__ = [
     "Sinusoids",

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 
 from metalearn.episodes import Batch, Episode, Inputs
 from metalearn.networks import set_statistics
@@ -189,7 +189,7 @@ def member_of(support_y: Tensor, n_way: int | None) -> Tensor:
 def inputs_of(batch: Episode | Batch) -> list[Inputs]:
     """Return the inputs of a batch, each ``[n, ...]``, without the task axis."""
     if isinstance(batch, Batch):
-        return list(batch.x) if isinstance(batch.x, tuple) else [batch.x]
+        return list(batch.sides)
     return [tree_map(lambda leaf: leaf.flatten(0, 1), x) for x in (batch.support_x, batch.query_x)]
 
 
@@ -219,33 +219,7 @@ def check_values(batch: Episode | Batch) -> None:
     Raises:
         ValueError: With what was expected and what was found.
     """
-    if isinstance(batch, Batch):
-        _check_finite({"x": batch.x, "y": batch.y}, "rows")
-        return
-    names = ("support_x", "query_x", "support_y", "query_y")
-    _check_finite({name: getattr(batch, name) for name in names}, "tasks")
-    if batch.n_way is None:
-        return
-    for name, y in {"support_y": batch.support_y, "query_y": batch.query_y}.items():
-        if y.is_floating_point() or y.min() < 0 or y.max() >= batch.n_way:
-            raise ValueError(
-                f"{name} must hold integer labels 0…{batch.n_way - 1} (n_way={batch.n_way}), "
-                f"got {y.dtype} from {y.min().item()} to {y.max().item()}"
-            )
-    present = F.one_hot(batch.support_y, batch.n_way).sum(1) > 0  # [n_tasks, n_way]
-    if not present.all():
-        task, label = (~present).nonzero()[0].tolist()
-        raise ValueError(f"task {task} of the batch has no support example of class {label}: each class needs one")
-
-
-def _check_finite(parts: dict[str, Any], counted: str) -> None:
-    for name, part in parts.items():
-        for leaf in tree_leaves(part):
-            if leaf.is_floating_point() and not leaf.isfinite().all():
-                bad = (~leaf.isfinite()).reshape(len(leaf), -1).any(1).nonzero().flatten().tolist()
-                raise ValueError(
-                    f"{name} holds NaN or infinite values, in {counted} {bad[:5]} of the batch: clean the data"
-                )
+    batch.check()
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils._pytree import tree_map
 
 from metalearn.episodes import Batch, Episode, Inputs
 from metalearn.learners._base import batches_only, check_values, member_of, positive, unchanged
@@ -138,16 +139,18 @@ class Siamese(EncoderLearner):
             self.pairs_loss(batch)
 
     def _pairs(self, batch: Episode | Batch) -> Batch:
-        n, sampler = (3, "sample_triplets") if self.pair_loss == "triplet" else (2, "sample_pairs")
-        batch = batches_only(self, batch, f"metalearn.{sampler}")
-        if not isinstance(batch.x, tuple) or len(batch.x) != n:
+        kind = "triplets" if self.pair_loss == "triplet" else "pairs"
+        batch = batches_only(self, batch, f"metalearn.sample_{kind}")
+        if batch.kind != kind:
             raise ValueError(
-                f"pair_loss={self.pair_loss!r} needs a tuple of {n} inputs: sample with metalearn.{sampler}"
+                f"pair_loss={self.pair_loss!r} needs {kind}, got a batch of kind {batch.kind!r}: sample with"
+                f" metalearn.sample_{kind}"
             )
         return batch
 
     def _encode_sides(self, batch: Batch) -> tuple[Tensor, ...]:
-        return self._encode({}, torch.cat(batch.x)).chunk(len(batch.x))  # one pass: the same statistics for all sides
+        x = tree_map(lambda *leaves: torch.cat(leaves), *batch.sides)
+        return self._encode({}, x).chunk(len(batch.sides))  # one pass: the same statistics for all sides
 
     def _similarity(self, left: Tensor, right: Tensor) -> Tensor:
         if self.pair_loss == "logistic":

@@ -165,6 +165,8 @@ class Transfer(EncoderLearner):
             super().check(batch)
             return
         check_values(batch)
+        if batch.kind != "labelled":
+            raise ValueError(f"Transfer learns from labelled batches, got {batch.kind}: sample with pool.sample_batch")
         if batch.y.is_floating_point() or batch.y.min() < 0 or batch.y.max() >= self.n_classes:
             raise ValueError(
                 f"y must hold class ids 0…{self.n_classes - 1} (n_classes={self.n_classes}), got {batch.y.dtype} from"
