@@ -267,7 +267,7 @@ class Splits(NamedTuple):
 def _labels(y: Tensor | Sequence[int]) -> Tensor:
     """Return class labels as an int64 tensor, or say what they should be."""
     array = None if isinstance(y, Tensor) else np.asarray(y)
-    if array is not None and array.dtype.kind not in "iu":
+    if array is not None and array.size and array.dtype.kind not in "iu":
         raise ValueError(f"y must hold integers [n], got values of type {array.dtype}: Pool.from_arrays takes text")
     labels = torch.as_tensor(y if array is None else array.astype(np.int64))
     if labels.is_floating_point() or labels.is_complex():

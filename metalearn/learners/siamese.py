@@ -106,7 +106,7 @@ class Siamese(EncoderLearner):
 
     def pairs_loss(self, batch: Batch) -> Tensor:
         """Return the mean loss of a batch of pairs (or triplets): what :meth:`backward` differentiates."""
-        sides: tuple[Tensor, ...] = self._encode_sides(batch)
+        sides: tuple[Tensor, ...] = self._encode_sides(self._pairs(batch))
         if self.pair_loss == "logistic":
             return F.binary_cross_entropy_with_logits(self._similarity(*sides), batch.y.to(sides[0].dtype))
         near = (sides[0] - sides[1]).square().sum(1)
@@ -144,7 +144,7 @@ class Siamese(EncoderLearner):
         if batch.kind != kind:
             raise ValueError(
                 f"pair_loss={self.pair_loss!r} needs {kind}, got a batch of kind {batch.kind!r}: sample with"
-                f" metalearn.sample_{kind}"
+                f" metalearn.sample_{kind}, or build it with Batch(..., kind={kind!r})"
             )
         return batch
 
