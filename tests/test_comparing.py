@@ -64,11 +64,11 @@ def test_siamese_scores_by_hand():
 
 def test_pair_losses_by_hand():
     left, right = torch.tensor([[0.0], [0.0], [0.0]]), torch.tensor([[3.0], [0.5], [4.0]])
-    pairs = Batch((left, right), torch.tensor([1, 0, 0]))  # 9/2, (2 - 0.5)²/2, beyond the margin
+    pairs = Batch((left, right), torch.tensor([1, 0, 0]), "pairs")  # 9/2, (2 - 0.5)²/2, beyond the margin
     torch.testing.assert_close(
         Siamese(nn.Identity(), margin=2.0).pairs_loss(pairs), torch.tensor((4.5 + 1.125 + 0.0) / 3)
     )
-    triplets = Batch((left, right, right.flip(0)), torch.zeros(3, dtype=torch.long))
+    triplets = Batch((left, right, right.flip(0)), torch.zeros(3, dtype=torch.long), "triplets")
     # margin + d+² - d-²: 1 + 9 - 16 < 0, 1 + 0.25 - 0.25, 1 + 16 - 9
     torch.testing.assert_close(
         Siamese(nn.Identity(), pair_loss="triplet").pairs_loss(triplets), torch.tensor((0.0 + 1.0 + 8.0) / 3)
@@ -81,10 +81,11 @@ def test_gradients_of_pair_losses(pair_loss):
     learner = Siamese(nn.Tanh(), pair_loss=pair_loss, margin=1.5, n_features=3).double()
     y = torch.tensor([1, 0, 1, 0, 0])
     sides = torch.randn(3 if pair_loss == "triplet" else 2, 5, 3, dtype=torch.float64, requires_grad=True)
-    loss = lambda sides, *_: learner.pairs_loss(Batch(tuple(sides), y))  # noqa: E731
+    kind = "triplets" if pair_loss == "triplet" else "pairs"
+    loss = lambda sides, *_: learner.pairs_loss(Batch(tuple(sides), y, kind))  # noqa: E731
     assert gradcheck(loss, (sides, *learner.parameters()))
     fresh = copy.deepcopy(learner)
-    returned = fresh.backward(Batch(tuple(sides), y))
+    returned = fresh.backward(Batch(tuple(sides), y, kind))
     torch.testing.assert_close(returned, loss(sides).detach())
     if pair_loss == "logistic":
         expected = torch.autograd.grad(loss(sides), list(learner.parameters()))
@@ -93,7 +94,7 @@ def test_gradients_of_pair_losses(pair_loss):
 
 def test_the_contrastive_gradient_is_finite_where_two_embeddings_coincide():
     x = torch.zeros(2, 3, requires_grad=True)
-    Siamese(nn.Identity()).pairs_loss(Batch((x, torch.zeros(2, 3)), torch.tensor([0, 1]))).backward()
+    Siamese(nn.Identity()).pairs_loss(Batch((x, torch.zeros(2, 3)), torch.tensor([0, 1]), "pairs")).backward()
     assert x.grad.isfinite().all()
 
 
@@ -368,9 +369,21 @@ def test_what_is_drawn_must_be_what_the_learner_learns_from():
         (Prototypical(encoder), batches, "Prototypical learns from episodes, got a labelled batch"),
         (Relation(encoder, nn.Linear(4, 1)), batches, "Relation learns from episodes"),
         (Siamese(encoder), tasks, r"Siamese learns from labelled batches, got Episode\(.*sample with .*sample_pairs"),
-        (Siamese(encoder), batches, "'contrastive' needs a tuple of 2 inputs: sample with metalearn.sample_pairs"),
-        (Siamese(encoder, pair_loss="triplet"), pairs, "'triplet' needs a tuple of 3 inputs: .*sample_triplets"),
-        (Siamese(encoder), lambda g: Batch((torch.zeros(2, 1),) * 2, torch.ones(2)), "all equal or all unequal"),
+        (
+            Siamese(encoder),
+            batches,
+            "'contrastive' needs pairs, got a batch of kind 'labelled': .*metalearn.sample_pairs",
+        ),
+        (
+            Siamese(encoder, pair_loss="triplet"),
+            pairs,
+            "'triplet' needs triplets, got a batch of kind 'pairs': .*sample_triplets",
+        ),
+        (
+            Siamese(encoder),
+            lambda g: Batch((torch.zeros(2, 1),) * 2, torch.ones(2), "pairs"),
+            "all equal or all unequal",
+        ),
         (Transfer(encoder, 6, n_features=2), tasks, "Transfer learns from labelled batches.*pool.sample_batch"),
         (Transfer(encoder, 5, n_features=2), batches, r"class ids 0…4 \(n_classes=5\), got torch.int64 from \d to 5"),
         (

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 import torch
 
-from metalearn import sample_episodes
-from metalearn.data import digits, glyphs, load, omniglot
+from metalearn import Pool, Splits, sample_episodes
+from metalearn.data import checksum, digits, folder, glyphs, load, omniglot, read_image, sinusoids
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("METALEARN_DATA") or ROOT.parent / "shared" / "data")
@@ -403,3 +403,134 @@ def test_a_missing_torchvision_names_the_installation(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchvision", None)
     with pytest.raises(ImportError, match=r"metalearn-book\[chapters\]"):
         torchvision_module.import_torchvision()
+
+
+# Checksums
+
+
+def test_a_checksum_changes_with_any_part_of_the_data():
+    x, y, names = torch.arange(60, dtype=torch.uint8).reshape(30, 2), torch.arange(30) // 10, ["a", "b", "c"]
+    changed = x.clone()
+    changed[29, 1] += 1
+    pool = Pool(x, y, class_names=names)
+    others = [
+        Pool(changed, y, class_names=names),
+        Pool(x, torch.arange(30) // 11, class_names=names),
+        Pool(x, y, class_names=["a", "b", "d"]),
+        Pool(x.int(), y, class_names=names),
+        Pool(x.reshape(30, 1, 2), y, class_names=names),
+        Pool((x, x), y, class_names=names),
+        Splits(pool, pool, pool),
+        sinusoids(),
+    ]
+    assert checksum(Pool(x.clone(), y, class_names=names)) == checksum(pool)
+    assert len({checksum(data) for data in [pool, *others]}) == 9
+    parts = pool.select([0]), pool.select([1]), pool.select([2])
+    assert checksum(Splits(*parts)) != checksum(Splits(*parts[::-1]))
+
+
+def test_checksums_of_data_sets_are_those_of_the_recorded_runs():
+    assert checksum("glyphs") == "a153b5021a15e6c828926aadc6ac2fe89b4ebaf843d61d0e4131751368f801c2"
+    assert checksum("digits") == "53858c8be74a4ea017d5fb649c3486e86574f2ce15bea1b1035ca2b44e23024f"
+    assert checksum("sinusoids") == "f088c4a3942bff41a330b6727c9e0d32929d5188c9cbc8dba0cfa107e754943b"
+    with pytest.raises(ValueError, match=r"expected a data set's name.*got 'sine'"):
+        checksum("sine")
+
+
+# A folder of images
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Two classes of two images each, in four formats, and hidden files."""
+    from PIL import Image
+
+    for i, name in enumerate(["owl/1.png", "owl/2.JPG", "cat/1.bmp", "cat/2.tif"]):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (12, 8), (60 * i, 0, 0)).save(tmp_path / name)
+    (tmp_path / ".DS_Store").write_text("")
+    (tmp_path / "owl" / ".DS_Store").write_text("")
+    (tmp_path / ".git").mkdir()
+    return tmp_path
+
+
+def test_a_folder_becomes_a_pool(photos):
+    pool = folder(photos, image_size=4)
+    assert pool.class_names == ("cat", "owl") and pool.class_sizes.tolist() == [2, 2]
+    assert pool.x.dtype == torch.uint8 and pool.x.shape == (4, 3, 4, 4)
+    assert (pool.x[:, 0].float().mean((1, 2)) - torch.tensor([120.0, 180.0, 0.0, 60.0])).abs().max() < 3
+    assert folder(str(photos), 4, "L").x.shape == (4, 1, 4, 4)
+    assert torch.equal(folder(photos, 4, invert=True).x, 255 - pool.x)
+    assert torch.equal(read_image(photos / "cat" / "1.bmp", 4), pool.x[0])
+
+
+def test_pictures_are_cut_turned_scaled_and_laid_on_white(tmp_path):
+    from PIL import Image
+
+    wide = np.zeros((4, 8), np.uint8)
+    wide[:, 2:6] = 200  # the middle square
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    assert (read_image(tmp_path / "wide.png", 4, "L") == 200).all()
+    levels = np.linspace(0, 65535, 16).astype(np.uint16).reshape(4, 4)
+    Image.fromarray(levels).save(tmp_path / "deep.png")
+    assert read_image(tmp_path / "deep.png", 4, "L").flatten().tolist() == [17 * i for i in range(16)]
+    clear = np.zeros((4, 4, 4), np.uint8)
+    clear[0, 0] = [10, 20, 30, 255]
+    Image.fromarray(clear, "RGBA").save(tmp_path / "clear.png")
+    read = read_image(tmp_path / "clear.png", 4)
+    assert read[:, 0, 0].tolist() == [10, 20, 30] and (read[:, 1:] == 255).all()
+    sideways, exif = np.zeros((4, 4), np.uint8), Image.Exif()
+    sideways[0] = 255
+    exif[0x0112] = 6  # the camera was held so that the picture must be turned by 90 degrees clockwise
+    Image.fromarray(sideways).save(tmp_path / "turned.png", exif=exif)
+    assert (read_image(tmp_path / "turned.png", 4, "L")[0, :, 3] == 255).all()
+
+
+def test_what_a_folder_leaves_out_is_named(photos):
+    (photos / "readme.txt").write_text("")
+    (photos / "owl" / "nosuffix").write_text("")
+    (photos / "cat" / "more").mkdir()
+    with pytest.warns(UserWarning, match=r"3 entries .* left out: readme.txt, cat/more, owl/nosuffix\. Images lie"):
+        assert len(folder(photos, 4)) == 4
+
+
+def test_a_folder_that_cannot_be_read(photos, tmp_path):
+    from PIL import Image
+
+    with pytest.raises(ValueError, match=r"one folder of images for each class, got .*nowhere: there is none"):
+        folder(tmp_path / "nowhere", 4)
+    (photos / ".hidden").mkdir()
+    Image.new("L", (4, 4)).save(photos / ".hidden" / "1.png")
+    with pytest.raises(ValueError, match="found no folders and 1 files"):
+        folder(photos / ".hidden", 4)
+    with pytest.raises(ValueError, match=r"mode must be 'L' .* or 'RGB' .*, got 'CMYK'"):
+        folder(photos, 4, "CMYK")
+    with pytest.raises(ValueError, match=r"image_size must be an int, got 4.0"):
+        folder(photos, 4.0)
+    (photos / "owl" / "text.jpg").write_text("no image")
+    with pytest.raises(ValueError, match=r"cannot read the image .*owl.text\.jpg: cannot identify"):
+        folder(photos, 4)
+    (photos / "owl" / "text.jpg").unlink()
+    (photos / "empty").mkdir()
+    (photos / "empty" / "notes.md").write_text("")
+    with pytest.raises(ValueError, match=r"found none among the 1 entries of .*empty: fill it or remove it"):
+        folder(photos, 4)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "bmp"])
+def test_a_cut_image_is_named(photos, suffix):
+    from PIL import Image
+
+    path = photos / "owl" / f"cut.{suffix}"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:700])
+    with pytest.raises(ValueError, match=rf"cannot read the image .*cut\.{suffix}: .*Replace it"):
+        folder(photos, 4)
+
+
+def test_float_pixels_are_refused(tmp_path):
+    from PIL import Image
+
+    Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / "f.tif")
+    with pytest.raises(ValueError, match=r"f\.tif: its pixels are floats"):
+        read_image(tmp_path / "f.tif", 4)

@@ -1,10 +1,14 @@
 """Pools keep their data as it is; episodes are drawn as the protocol says."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from metalearn import Episode, Pool, sample_episodes
+from metalearn import Batch, Episode, EpisodeList, Pool, fit, sample_episodes, sample_pairs, sample_triplets
+from metalearn.learners import Siamese, Transfer
 
 
 def numbered(n_classes=30, size=20):
@@ -57,8 +61,6 @@ def test_uint8_is_kept_and_becomes_float_when_drawn():
     pool = Pool(torch.full((40, 1, 4, 4), 255, dtype=torch.uint8), torch.arange(40) // 10)
     assert pool.x.dtype == torch.uint8
     assert torch.equal(sample_episodes(pool, 1, 2, 1, 1).support_x, torch.ones(1, 2, 1, 4, 4))
-    kept = Pool(pool.x, pool.y, as_float=False)
-    assert sample_episodes(kept, 1, 2, 1, 1).support_x.dtype == torch.uint8
     tokens = Pool(torch.arange(40), torch.arange(40) // 10)
     assert sample_episodes(tokens, 1, 2, 1, 1).support_x.dtype == torch.int64
 
@@ -140,8 +142,6 @@ def test_bad_pools():
         ValueError, match=r"expected x \[n, ...\] and y \[n\] with n > 0, got shapes \[3, 1\] and \[4\]"
     ):
         Pool(torch.zeros(3, 1), y)
-    with pytest.raises(ValueError, match=r"as_float=True scales uint8 images to \[0, 1\], got torch.int64"):
-        Pool(torch.arange(4), y, as_float=True)
     with pytest.raises(ValueError, match="expected a name for each of 2 classes, got 3"):
         Pool(torch.zeros(4, 1), y, class_names=["a", "b", "c"])
     with pytest.raises(ValueError, match="labels must be text or integers, got an array of type float64"):
@@ -160,3 +160,203 @@ def test_bad_episodes():
         Episode(torch.zeros(5, 1, 28, 28), y, torch.zeros(5, 1, 28, 32), y)
     with pytest.raises(ValueError, match="support_x has 1 tensors, query_x has 2"):
         Episode(x, y, (x, x), y)
+
+
+# Batches say what they hold
+
+
+class Tokens(nn.Module):
+    """An encoder of (tokens, mask): the mean embedding of the tokens that count."""
+
+    n_features = 4
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(9, 4)
+
+    def forward(self, x):
+        tokens, mask = x
+        return (self.embedding(tokens) * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
+
+
+def sentences():
+    tokens = torch.arange(60).unsqueeze(1) // 20 * 3 + torch.arange(3)
+    return Pool((tokens, torch.ones(60, 3)), torch.arange(60) // 20)
+
+
+def test_a_batch_counts_its_examples_and_comes_apart():
+    pool = numbered()
+    batches = {
+        "labelled": (pool.sample_batch(64, generator()), 64, 1),
+        "pairs": (sample_pairs(pool, 6, generator()), 6, 2),
+        "triplets": (sample_triplets(pool, 5, generator()), 5, 3),
+    }
+    for kind, (batch, n, n_sides) in batches.items():
+        x, y = batch
+        assert x is batch.x and y is batch.y and batch.kind == kind
+        assert len(batch) == n and len(batch.sides) == n_sides and all(len(side) == n for side in batch.sides)
+        assert batch.to("cpu").kind == kind
+    batch = sentences().sample_batch(7, generator())
+    assert len(batch) == 7 and batch.kind == "labelled" and len(batch.sides) == 1 and len(batch.x) == 2
+    assert repr(batch) == "Batch(x=([7, 3], [7, 3]), y=[7], kind='labelled')"
+
+
+def test_pairs_of_inputs_with_a_mask_train_a_siamese_network():
+    pool = sentences()
+    for pair_loss, sampler in [("contrastive", pool.pairs(8)), ("triplet", pool.triplets(8))]:
+        learner = Siamese(Tokens(), pair_loss=pair_loss)
+        assert fit(learner, sampler, 60, outer_lr=0.1, progress=False).losses[-1] < 0.1
+    batch = sample_pairs(pool, 4, generator())
+    assert [len(side) for side in batch.sides] == [2, 2] and batch.sides[1][0].shape == (4, 3)
+
+
+def test_inputs_with_a_mask_are_no_pairs():
+    pool = sentences()
+    with pytest.raises(ValueError, match=r"'contrastive' needs pairs, got a batch of kind 'labelled'"):
+        fit(Siamese(Tokens()), pool.batches(8), 1, progress=False)
+    with pytest.raises(ValueError, match=r"build it with Batch\(..., kind='pairs'\)"):
+        Siamese(nn.Identity()).pairs_loss(Batch((torch.zeros(2, 1), torch.zeros(2, 1)), torch.tensor([0, 1])))
+    with pytest.raises(ValueError, match=r"Transfer learns from labelled batches, got pairs"):
+        fit(Transfer(Tokens(), 3), pool.pairs(8), 1, progress=False)
+    assert fit(Transfer(Tokens(), 3), pool.batches(8), 60, outer_lr=0.1, progress=False).losses[-1] < 0.1
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "kind", "message"),
+    [
+        (torch.zeros(2, 1), torch.arange(2), "pair", "kind must be one of .*'pairs', 'triplets'.*, got 'pair'"),
+        (torch.zeros(2, 1), torch.arange(2), "pairs", "kind='pairs' needs x to be a tuple of 2 inputs, got Tensor"),
+        ((torch.zeros(2, 1),) * 2, torch.arange(2), "triplets", "a tuple of 3 inputs, got a tuple of 2"),
+        (torch.zeros(3, 1), torch.arange(2), "labelled", r"share their first axis, got shapes \[3, 1\] and \[2\]"),
+    ],
+)
+def test_wrong_batches(x, y, kind, message):
+    with pytest.raises(ValueError, match=message):
+        Batch(x, y, kind)
+
+
+def test_batches_and_episodes_check_their_values():
+    with pytest.raises(ValueError, match=r"x holds NaN or infinite values, in rows \[1\]"):
+        Batch(torch.tensor([[0.0], [math.nan]]), torch.arange(2)).check()
+    x, y = torch.zeros(2, 1), torch.arange(2)
+    Episode(x, y, x, y, 2).check()
+    with pytest.raises(ValueError, match=r"the task has no support example of class 2: each class needs one"):
+        Episode(x, y, x, y, 3).check()
+    with pytest.raises(
+        ValueError, match=r"query_y must hold integer labels 0…1 \(n_way=2\), got torch.int64 from 0 to 2"
+    ):
+        Episode(x, y, x, 2 * y, 2).check()
+    with pytest.raises(ValueError, match=r"query_x holds NaN or infinite values, in rows \[0, 1\]"):
+        Episode(x, x, x / 0, x).check()
+    with pytest.raises(ValueError, match=r"task 1 of the batch has no support example of class 0"):
+        Episode(x.expand(2, 2, 1), torch.tensor([[0, 1], [1, 1]]), x.expand(2, 2, 1), y.expand(2, 2), 2).check()
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.uint8, torch.int16])
+def test_labels_of_any_integer_type_become_int64(dtype):
+    x, y = torch.zeros(4, 1), torch.tensor([3, 3, 9, 9], dtype=dtype)
+    assert Pool(x, y).y.dtype == torch.int64 and Pool(x, y).class_names == ("3", "9")
+    assert Batch(x, y).y.dtype == torch.int64
+    episode = Episode(x, y // 4, x, y // 4, 3)
+    assert episode.support_y.dtype == episode.query_y.dtype == torch.int64
+
+
+# Lists of unequal tasks
+
+
+def unequal():
+    pool, source = numbered(), generator()
+    return [sample_episodes(pool, 1, n_way, n_shot, 2, source)[0] for n_way, n_shot in [(2, 1), (3, 4), (5, 1)]]
+
+
+def test_a_list_of_unequal_tasks():
+    tasks = EpisodeList(unequal())
+    assert [task.n_way for task in tasks] == [2, 3, 5] and len(tasks) == 3 and tasks[-1].n_way == 5
+    assert isinstance(tasks[:2], EpisodeList) and len(tasks[:2]) == 2 and len(tasks.to("cpu")) == 3
+    tasks.check()
+    batch = sample_episodes(numbered(), 4, 2, 1, 1, generator())
+    assert len(EpisodeList(list(batch))) == 4
+    spoiled = EpisodeList([tasks[0], Episode(torch.zeros(2, 1), torch.arange(2), torch.zeros(1, 1), torch.zeros(1), 3)])
+    with pytest.raises(ValueError, match=r"task 1 of the list: query_y must hold integer labels 0…2"):
+        spoiled.check()
+
+
+def test_wrong_lists_of_tasks():
+    with pytest.raises(ValueError, match=r"at least one episode, got an empty list"):
+        EpisodeList([])
+    with pytest.raises(ValueError, match=r"expected a list of episodes, got Tensor at position 0"):
+        EpisodeList([torch.zeros(1)])
+    batch = sample_episodes(numbered(), 4, 2, 1, 1, generator())
+    with pytest.raises(ValueError, match=r"got a batch of 4 tasks at position 1: .*list\(batch\)"):
+        EpisodeList([batch[0], batch])
+
+
+# What a pool takes
+
+
+def test_a_pool_takes_a_list_of_labels():
+    assert Pool(torch.zeros(3, 1), [7, 9, 7]).class_names == ("7", "9")
+    wrong = {
+        r"y must hold integers \[n\], got values of type <U3: Pool.from_arrays takes text": (
+            torch.zeros(2),
+            ["owl", "cat"],
+        ),
+        r"y must hold integers \[n\], one class id for each example, got torch.float32": (
+            torch.zeros(2),
+            torch.zeros(2),
+        ),
+        r"x must be a tensor or a pytree of tensors, got \['float'\]": ([0.0, 1.0], torch.arange(2)),
+        r"x must be a tensor or a pytree of tensors, got \['ndarray'\]: Pool.from_arrays": (
+            np.zeros(2),
+            torch.arange(2),
+        ),
+        r"expected x \[n, ...\] and y \[n\] with n > 0, got shapes \[0, 1\] and \[0\]": (torch.zeros(0, 1), []),
+    }
+    for message, (x, y) in wrong.items():
+        with pytest.raises(ValueError, match=message):
+            Pool(x, y)
+
+
+@pytest.mark.parametrize("shape", [(4, 1, 5, 5), (4, 5, 5)])
+def test_float_images_of_levels_to_255_are_refused(shape):
+    levels, y = torch.arange(math.prod(shape)).reshape(shape).float(), torch.arange(4) // 2
+    with pytest.raises(ValueError, match=r"must lie in \[0, 1\], got levels from 0 to 99: divide them by 255, or pass"):
+        Pool(levels, y)
+    for fine in (levels / 255, levels - 50, levels * 1.01, (levels > 50).float(), levels.long(), levels.flatten(1)):
+        assert len(Pool(fine, y)) == 4
+
+
+def test_float_arrays_of_three_axes_must_say_what_they_are():
+    grey, labels = np.random.default_rng(0).random((4, 8, 6), np.float32), [0, 0, 1, 1]
+    with pytest.raises(ValueError, match=r"\[4, 8, 6\] may be grey images .* or sequences .*: say images=True or"):
+        Pool.from_arrays(grey, labels)
+    assert Pool.from_arrays(grey, labels, images=True).x.shape == (4, 1, 8, 6)
+    assert Pool.from_arrays(grey, labels, images=False).x.shape == (4, 8, 6)
+    colour = np.stack([grey] * 3, -1)
+    assert Pool.from_arrays(colour, labels, images=True).x.shape == (4, 3, 8, 6)
+    assert Pool.from_arrays(colour, labels).x.shape == (4, 8, 6, 3)
+
+
+def test_a_pool_is_encoded_once():
+    pool = Pool(
+        torch.randint(256, (30, 1, 4, 4), dtype=torch.uint8), torch.arange(30) // 10, class_names=["a", "b", "c"]
+    )
+    network, sizes = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), []
+
+    def encode(x):
+        sizes.append(len(x))
+        return network(x)
+
+    encoded = pool.encoded(encode, batch_size=12)
+    assert sizes == [12, 12, 6] and encoded.class_names == pool.class_names and torch.equal(encoded.y, pool.y)
+    torch.testing.assert_close(encoded.x, network(pool.x.float() / 255).detach())
+    assert not encoded.x.requires_grad
+    both = pool.encoded(lambda x: {"x": x.flatten(1), "size": torch.ones(len(x))})
+    assert both.x["x"].shape == (30, 16) and both.x["size"].shape == (30,)
+    noisy = Pool(torch.zeros(30, 2), pool.y, transform=lambda x, g: x + torch.rand(x.shape, generator=g))
+    assert torch.equal(noisy.encoded(lambda x: x).x, noisy.encoded(lambda x: x).x)
+    assert noisy.encoded(lambda x: x).transform is None
+    with pytest.raises(ValueError, match=r"one row for each of 30 examples, got shapes \[\[1, 2\]\]"):
+        noisy.encoded(lambda x: x.mean(0, keepdim=True))
+    with pytest.raises(ValueError, match=r"batch_size must be at least 1, got 0"):
+        noisy.encoded(lambda x: x, batch_size=0)

@@ -3,24 +3,30 @@
 from collections.abc import Callable
 from typing import Any
 
+from metalearn.data._checksum import digest
 from metalearn.data._torchvision import import_torchvision
 from metalearn.data.digits import digits
+from metalearn.data.folder import folder, read_image
 from metalearn.data.glyphs import glyphs
 from metalearn.data.mnist import mnist, mnist_parts
 from metalearn.data.omniglot import omniglot
 from metalearn.data.sinusoids import Sinusoids, sinusoids
-from metalearn.episodes import Splits
+from metalearn.pools import Pool, Splits
+from metalearn.samplers import TaskFamily
 
 __all__ = [
     "Sinusoids",
     "Splits",
+    "checksum",
     "digits",
+    "folder",
     "glyphs",
     "import_torchvision",
     "load",
     "mnist",
     "mnist_parts",
     "omniglot",
+    "read_image",
     "sinusoids",
 ]
 
@@ -45,3 +51,27 @@ def load(name: str, **options: Any) -> Splits:
     if name not in SOURCES:
         raise ValueError(f"expected a data set's name, one of {', '.join(map(repr, SOURCES))}, got {name!r}")
     return SOURCES[name](**options)
+
+
+def checksum(data: str | Splits | Pool | TaskFamily, **options: Any) -> str:
+    """Return a digest of data that a record can keep: it changes with any pixel, label, class name or bound.
+
+    Args:
+        data: The name of a data set (``"sinusoids"`` as well), which is loaded; pools; or a task family.
+        **options: Passed on to :func:`load`.
+
+    Returns:
+        The SHA-256 of the pools' tensors and class names in hexadecimal digits; for a task family that of its repr.
+        A pool's transform is no part of it.
+
+    Raises:
+        ValueError: If there is no such data set.
+
+    Example:
+        >>> from metalearn.data import checksum, glyphs
+        >>> checksum("glyphs") == checksum(glyphs()), checksum("sinusoids")[:12]
+        (True, 'f088c4a3942b')
+    """
+    if isinstance(data, str):
+        data = sinusoids() if data == "sinusoids" else load(data, **options)
+    return digest(data)

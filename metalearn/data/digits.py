@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from metalearn.episodes import Pool, Splits
+from metalearn.pools import Pool, Splits
 
 
 def digits() -> Splits:

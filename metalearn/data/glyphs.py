@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from metalearn.episodes import Pool, Splits
+from metalearn.pools import Pool, Splits
 
 ARCHIVE = Path(__file__).with_name("glyphs.npz")  # written by tools/render_glyphs.py
 SHA256 = "5bf80f050af8e299d13ce14239e6181d810c1308f92f94ce490fbdfaf10d95d7"

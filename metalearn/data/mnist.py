@@ -13,7 +13,7 @@ import torch
 
 from metalearn.data._cache import offline, read_arrays, refuse
 from metalearn.data._torchvision import import_torchvision
-from metalearn.episodes import Pool, Splits
+from metalearn.pools import Pool, Splits
 
 FILE = "mnist/mnist.npz"
 SHA256 = "95670ecebe3def05734329ec25422a0550ab9154dd05268abd86c4823b163c1d"  # of pixels and labels, see checksum()

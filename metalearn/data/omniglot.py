@@ -16,7 +16,7 @@ from torch import Tensor
 
 from metalearn.data._cache import find, offline, place_for, read_arrays, refuse
 from metalearn.data._torchvision import import_torchvision
-from metalearn.episodes import Pool, Splits
+from metalearn.pools import Pool, Splits
 
 FILE = "omniglot/omniglot28_gray8.npz"
 SHA256 = "da836ced7f361cf02efdd014117461a104d67c48361898e88aa7e4b57e2a0589"  # of the pixels and names, see checksum()

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from metalearn._counts import at_least_one
 from metalearn.episodes import Episode
+from metalearn.samplers import TaskFamily
 
 
 @dataclass(frozen=True)
-class Sinusoids:
+class Sinusoids(TaskFamily):
     """A distribution over regression tasks ``y = amplitude * sin(x - phase)``.
 
     Amplitude, phase and inputs are uniform in their ranges; the defaults are the paper's.
@@ -59,11 +61,9 @@ class Sinusoids:
             A batch of episodes; inputs and targets are ``[n_tasks, n_shot or n_query, 1]``.
 
         Raises:
-            ValueError: If a number is below 1.
+            ValueError: If a number is no int, or below 1.
         """
-        for name, value in {"n_tasks": n_tasks, "n_shot": n_shot, "n_query": n_query}.items():
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+        at_least_one(n_tasks=n_tasks, n_shot=n_shot, n_query=n_query)
         amplitude, phase = (wave[:, None, None] for wave in self.waves(n_tasks, generator))  # [n_tasks, 1, 1]
         x = _uniform(self.x_range, (n_tasks, n_shot + n_query, 1), generator)
         y = amplitude * torch.sin(x - phase)

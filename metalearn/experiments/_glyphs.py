@@ -12,12 +12,14 @@ import torch
 from torch import nn
 
 from metalearn.data import glyphs
-from metalearn.episodes import Episode, Pool, sample_episodes
+from metalearn.episodes import Episode
 from metalearn.evaluation import Sample, evaluate
 from metalearn.experiments import summary
 from metalearn.learners import Learner
 from metalearn.learners._encoder import EncoderLearner
 from metalearn.networks import norm_policies
+from metalearn.pools import Pool
+from metalearn.sampling import sample_episodes
 from metalearn.training import TrainingSample, fit
 
 SETTINGS: dict[str, Any] = {

@@ -19,12 +19,13 @@ import torch
 from torch import nn
 
 from metalearn.data import omniglot
-from metalearn.episodes import Episode, sample_episodes, sample_pairs
+from metalearn.episodes import Episode
 from metalearn.evaluation import Sample, evaluate
 from metalearn.experiments import record, summary
 from metalearn.experiments._glyphs import embed, two_rates
 from metalearn.learners import Siamese
 from metalearn.networks import Conv4
+from metalearn.sampling import sample_episodes, sample_pairs
 from metalearn.training import cosine, fit
 
 SETTINGS: dict[str, Any] = {
