@@ -66,12 +66,12 @@ def test_pair_losses_by_hand():
     left, right = torch.tensor([[0.0], [0.0], [0.0]]), torch.tensor([[3.0], [0.5], [4.0]])
     pairs = Batch((left, right), torch.tensor([1, 0, 0]), "pairs")  # 9/2, (2 - 0.5)²/2, beyond the margin
     torch.testing.assert_close(
-        Siamese(nn.Identity(), margin=2.0).pairs_loss(pairs), torch.tensor((4.5 + 1.125 + 0.0) / 3)
+        Siamese(nn.Identity(), margin=2.0).batch_loss(pairs), torch.tensor((4.5 + 1.125 + 0.0) / 3)
     )
     triplets = Batch((left, right, right.flip(0)), torch.zeros(3, dtype=torch.long), "triplets")
     # margin + d+² - d-²: 1 + 9 - 16 < 0, 1 + 0.25 - 0.25, 1 + 16 - 9
     torch.testing.assert_close(
-        Siamese(nn.Identity(), pair_loss="triplet").pairs_loss(triplets), torch.tensor((0.0 + 1.0 + 8.0) / 3)
+        Siamese(nn.Identity(), pair_loss="triplet").batch_loss(triplets), torch.tensor((0.0 + 1.0 + 8.0) / 3)
     )
 
 
@@ -82,7 +82,7 @@ def test_gradients_of_pair_losses(pair_loss):
     y = torch.tensor([1, 0, 1, 0, 0])
     sides = torch.randn(3 if pair_loss == "triplet" else 2, 5, 3, dtype=torch.float64, requires_grad=True)
     kind = "triplets" if pair_loss == "triplet" else "pairs"
-    loss = lambda sides, *_: learner.pairs_loss(Batch(tuple(sides), y, kind))  # noqa: E731
+    loss = lambda sides, *_: learner.batch_loss(Batch(tuple(sides), y, kind))  # noqa: E731
     assert gradcheck(loss, (sides, *learner.parameters()))
     fresh = copy.deepcopy(learner)
     returned = fresh.backward(Batch(tuple(sides), y, kind))
@@ -94,7 +94,7 @@ def test_gradients_of_pair_losses(pair_loss):
 
 def test_the_contrastive_gradient_is_finite_where_two_embeddings_coincide():
     x = torch.zeros(2, 3, requires_grad=True)
-    Siamese(nn.Identity()).pairs_loss(Batch((x, torch.zeros(2, 3)), torch.tensor([0, 1]), "pairs")).backward()
+    Siamese(nn.Identity()).batch_loss(Batch((x, torch.zeros(2, 3)), torch.tensor([0, 1]), "pairs")).backward()
     assert x.grad.isfinite().all()
 
 
@@ -106,7 +106,6 @@ def test_gradients_of_the_other_losses():
         Matching(nn.Tanh(), full_context=True, n_features=3, n_reads=2),
         Prototypical(nn.Tanh(), distance="cosine"),
         Relation(nn.Tanh(), nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 1))),
-        Transfer(nn.Tanh(), 4, n_features=3, n_inner_steps=3),
     ):
         learner = learner.double()
         assert gradcheck(lambda s, q, one=learner: one.loss(Episode(s, y, q, query_y, 3)), (x, query))
@@ -368,23 +367,27 @@ def test_what_is_drawn_must_be_what_the_learner_learns_from():
         (MAML(nn.Linear(1, 2), 0.1), pairs, "MAML learns from episodes, got a labelled batch: sample with .*episodes"),
         (Prototypical(encoder), batches, "Prototypical learns from episodes, got a labelled batch"),
         (Relation(encoder, nn.Linear(4, 1)), batches, "Relation learns from episodes"),
-        (Siamese(encoder), tasks, r"Siamese learns from labelled batches, got Episode\(.*sample with .*sample_pairs"),
+        (Siamese(encoder), tasks, r"'contrastive' learns from pairs, got Episode\(.*sample with pool.pairs"),
         (
             Siamese(encoder),
             batches,
-            "'contrastive' needs pairs, got a batch of kind 'labelled': .*metalearn.sample_pairs",
+            "'contrastive' learns from pairs, got a batch of kind 'labelled': sample with pool.pairs",
         ),
         (
             Siamese(encoder, pair_loss="triplet"),
             pairs,
-            "'triplet' needs triplets, got a batch of kind 'pairs': .*sample_triplets",
+            "'triplet' learns from triplets, got a batch of kind 'pairs': sample with pool.triplets",
         ),
         (
             Siamese(encoder),
             lambda g: Batch((torch.zeros(2, 1),) * 2, torch.ones(2), "pairs"),
             "all equal or all unequal",
         ),
-        (Transfer(encoder, 6, n_features=2), tasks, "Transfer learns from labelled batches.*pool.sample_batch"),
+        (
+            Transfer(encoder, 6, n_features=2),
+            tasks,
+            r"Transfer learns from labelled batches, got Episode.*pool.batches\(",
+        ),
         (Transfer(encoder, 5, n_features=2), batches, r"class ids 0…4 \(n_classes=5\), got torch.int64 from \d to 5"),
         (
             Transfer(encoder, 6, n_features=2),

@@ -134,7 +134,7 @@ def test_the_loss_is_the_gaussian_likelihood_and_the_deviation_is_bounded_below(
     likelihood = torch.distributions.Normal(mean, std).log_prob(task.query_y).mean()
     torch.testing.assert_close(learner.loss(task), -likelihood)
     assert (std > 0.1).all() and torch.equal(learner.predict(adapted, task.query_x), mean)
-    with pytest.raises(ValueError, match="built for tasks of 3 classes and has no mean and deviation"):
+    with pytest.raises(ValueError, match="built for classes and has no mean and deviation"):
         make("neural process, classes")[0].predict_distribution({}, task.query_x)
 
 

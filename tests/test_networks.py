@@ -11,9 +11,9 @@ from metalearn.networks import (
     Conv4,
     convert_norms,
     make_norm,
+    measured_on_support,
     norm_policies,
     set_statistics,
-    support_statistics,
 )
 
 X = torch.randn(12, 3, 5, 5, generator=torch.Generator().manual_seed(0))
@@ -41,17 +41,17 @@ def test_set_statistics_over_several_batches_is_the_total_mean_and_variance():
     torch.testing.assert_close(layer.var, together.var((0, 2, 3), correction=0))
 
 
-def test_support_statistics_normalise_each_query_alone():
+def test_statistics_of_the_support_normalise_each_query_alone():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 4, 3), BatchStatistics(4, "support"), nn.ReLU(), nn.Flatten())
     params = dict(model.named_parameters())
-    statistics = support_statistics(model, params, X)
+    statistics = measured_on_support(model, lambda: functional_call(model, params, (X,)))
     assert set(statistics) == {"1.mean", "1.var"}
     together = functional_call(model, {**params, **statistics}, (X[:4] + 1,))
     alone = functional_call(model, {**params, **statistics}, (X[:1] + 1,))
     torch.testing.assert_close(together[:1], alone)
     torch.testing.assert_close(functional_call(model, {**params, **statistics}, (X,)), model(X))
-    assert support_statistics(nn.Linear(2, 2), {}, X) == {}
+    assert measured_on_support(nn.Linear(2, 2), lambda: 1 / 0) == {}  # nothing to measure, nothing is run
 
 
 @pytest.mark.parametrize("policy", ["batch", "support", "frozen", "group", "none"])

@@ -142,7 +142,7 @@ class Learner(nn.Module, ABC):
         """Add the gradient of the mean loss over a batch of tasks to ``.grad`` and return that loss, detached.
 
         Tasks that run in a loop are differentiated one by one, so that one graph is in memory at a time. A learner
-        without a plain meta-gradient replaces this method; with a parameter ``generator`` it is handed one to draw from.
+        without a plain meta-gradient replaces this method; ``fit`` hands a generator to a parameter ``generator``.
         """
         if isinstance(batch, Batch):
             loss = self.batch_loss(batch)

@@ -51,7 +51,7 @@ def member_of(support_y: Tensor, n_way: int | None) -> Tensor:
     if not (is_transformed() or is_traced() or member.is_meta) and not (member.any(1).all() and member.any(0).all()):
         raise ValueError(
             f"expected labels 0…{n_way - 1} with at least one support example of each class, got"
-            f" {support_y.unique().tolist()[:10]}: number the classes of a task from 0"
+            f" {sorted(set(support_y.tolist()))[:10]}: number the classes of a task from 0"
             " (torch.unique(y, return_inverse=True)), and give n_way where it is more than the largest label says"
         )
     return member
@@ -66,8 +66,8 @@ def refuse_running_statistics(name: str, module: nn.Module) -> None:
     """Refuse a network whose BatchNorm layers write running statistics in train mode."""
     if "running" in norm_policies(module):
         raise ValueError(
-            f"{name} has BatchNorm layers that write running statistics, which adapt and predict must not do: convert it"
-            " with metalearn.networks.convert_norms(model, policy); policy='frozen' keeps its statistics"
+            f"{name} has BatchNorm layers that write running statistics, which adapt and predict must not do: convert"
+            " it with metalearn.networks.convert_norms(model, policy); policy='frozen' keeps its statistics"
         )
 
 
@@ -96,8 +96,7 @@ def _same(tensor: Tensor, before: Tensor) -> bool:
     return torch.equal(tensor.nan_to_num(), before.nan_to_num()) if tensor.is_floating_point() else tensor.equal(before)
 
 
-
-def episodes_only(learner: nn.Module, batch: Any) -> Any:
+def episodes_only(learner: nn.Module, batch: Episode | Batch) -> Episode:
     """Return a batch of episodes, or say that a labelled batch is none."""
     if isinstance(batch, Batch):
         raise ValueError(

@@ -150,4 +150,3 @@ def on_device(rate: inner_loop.InnerLR, params: inner_loop.Params) -> inner_loop
     if isinstance(rate, Sequence):
         return [on_device(part, params) for part in rate]  # type: ignore[misc]
     return rate
-

@@ -23,8 +23,8 @@ class ANIL(EncoderLearner):
     Args:
         encoder: Any module from inputs ``[n, ...]`` to vectors ``[n, n_features]``.
         head: Module from vectors to logits or values: ``MLP([64, 5])`` is one linear layer.
-        inner_lr: Step size of the inner loop, in any form that :func:`metalearn.inner_loop.adapt` takes; constant. Names
-            in a mapping are those in the learner: ``"head.0.weight"``.
+        inner_lr: Step size of the inner loop, in any form that :func:`metalearn.inner_loop.adapt` takes; constant.
+            Names in a mapping are those in the learner: ``"head.0.weight"``.
         n_inner_steps: Steps in training, and at test time unless told otherwise; at least 0.
         first_order: Leave the second derivatives out.
         loss_fn: Task loss, for the inner and the outer objective.
@@ -90,7 +90,9 @@ class ANIL(EncoderLearner):
             n_steps: Number of steps, at least 0; ``None``: ``n_inner_steps``.
             start: An earlier result to go on from; ``None``: the learned start.
         """
-        own = {f"head.{name}": param for name, param in self.head.named_parameters() if param.requires_grad}
+        own: inner_loop.Params = {
+            f"head.{name}": param for name, param in self.head.named_parameters() if param.requires_grad
+        }
         head = inner_loop.adapt(
             own if start is None else {name: start[name] for name in own},
             self._head_loss,

@@ -125,7 +125,7 @@ class MetaNetwork(EncoderLearner):
             n_steps: Must be left out.
 
         Returns:
-            ``"representation"`` ``[n_representation_params]``: u's fast weights; ``"keys"``
+            ``"fast"`` ``[n_representation_params]``: u's fast weights; ``"keys"``
             ``[n_support, n_representation]``; ``"memory"`` ``[n_support, n_base_params]``: b's fast weights for each
             example; and the support's statistics where the norm policy needs them.
         """
@@ -134,7 +134,7 @@ class MetaNetwork(EncoderLearner):
         features = self.encode({}, support_x)
         fast = self._run_lstm(log_and_sign(self._gradients(self.representation, features, support_y, self.readout)))
         memory = self.base_rule(log_and_sign(self._gradients(self.base, features, support_y))).squeeze(-1)
-        adapted = {"representation": fast, "keys": self._represent(fast, features), "memory": memory}
+        adapted = {"fast": fast, "keys": self._represent(fast, features), "memory": memory}
         return self.with_statistics(adapted, support_x)
 
     def predict(self, adapted: Adapted, x: Inputs) -> Tensor:
@@ -148,7 +148,7 @@ class MetaNetwork(EncoderLearner):
         return self._attend(adapted, self.encode(adapted, x))
 
     def _attend(self, adapted: Mapping[str, Tensor], features: Tensor) -> Tensor:
-        queries = self._represent(adapted["representation"], features)
+        queries = self._represent(adapted["fast"], features)
         return (F.normalize(queries, dim=1) @ F.normalize(adapted["keys"], dim=1).T).softmax(1)
 
     def _represent(self, fast: Tensor, features: Tensor) -> Tensor:

@@ -90,4 +90,5 @@ class Relation(Learner):
         """Return the squared error between the sigmoids of the query's scores and its one-hot labels."""
         adapted = self.adapt(episode.support_x, episode.support_y, n_way=episode.n_way)
         scores = self.predict(adapted, episode.query_x)
-        return F.mse_loss(scores.sigmoid(), member_of(episode.query_y, scores.shape[1]).T.to(scores.dtype))
+        own = episode.query_y.unsqueeze(1) == torch.arange(scores.shape[1], device=scores.device)  # [n, n_way]
+        return F.mse_loss(scores.sigmoid(), own.to(scores.dtype))

@@ -137,7 +137,9 @@ class Siamese(EncoderLearner):
         kind = "triplets" if self.pair_loss == "triplet" else "pairs"
         if not isinstance(batch, Batch) or batch.kind != kind:
             found = f"a batch of kind {batch.kind!r}" if isinstance(batch, Batch) else str(batch)
-            raise ValueError(f"pair_loss={self.pair_loss!r} learns from {kind}, got {found}: sample with pool.{kind}(...)")
+            raise ValueError(
+                f"pair_loss={self.pair_loss!r} learns from {kind}, got {found}: sample with pool.{kind}(...)"
+            )
         return batch
 
     def _encode_sides(self, batch: Batch) -> tuple[Tensor, ...]:

@@ -129,12 +129,12 @@ class Transfer(EncoderLearner):
         fixed = {"scale": head.pop("scale")}
         if start is not None:
             head, fixed = {name: start[name] for name in head}, {"scale": start["scale"]}
-        rates = dict.fromkeys(head, self.inner_lr)
+        rates = dict.fromkeys(head, features.new_tensor(self.inner_lr))
         params, loss, x = head, self._probe_loss(fixed), features
         if self.encoder_lr:
-            weights = {f"encoder.{name}": w for name, w in self.encoder.named_parameters() if w.requires_grad}
+            weights: Adapted = {f"encoder.{k}": w for k, w in self.encoder.named_parameters() if w.requires_grad}
             weights = weights if start is None else {name: start[name] for name in weights}
-            rates |= dict.fromkeys(weights, self.encoder_lr)
+            rates |= dict.fromkeys(weights, features.new_tensor(self.encoder_lr))
             params, loss, x = head | weights, self._tuning_loss(fixed), support_x
         n_steps = self.n_inner_steps if n_steps is None else n_steps
         adapted = inner_loop.adapt(params, loss, x, support_y, n_steps=n_steps, inner_lr=rates, first_order=True)
