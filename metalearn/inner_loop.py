@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
+from metalearn._random import random_state, replayed
+from metalearn._torch import is_traced, is_transformed, tree_flatten, tree_leaves, tree_map, tree_unflatten, unwrapped
 from metalearn.episodes import Inputs
+from metalearn.vectorize import plain_attention
 
 Params = dict[str, Tensor]
 ParamsLoss = Callable[[Params, Inputs, Tensor], Tensor]
@@ -18,6 +22,7 @@ Rate = float | Tensor | Mapping[str, Tensor]
 InnerLR = Rate | Sequence[Rate]
 State = TypeVar("State")
 Rule = Callable[[Params, Params, Tensor, State], tuple[Params, State]]
+Rates = Mapping[str, float | Tensor]  # one for each parameter
 
 
 def adapt(
@@ -38,23 +43,27 @@ def adapt(
     The function may be called under ``torch.func.vmap``, one call for many tasks.
 
     Args:
-        params: Initial parameters by name.
+        params: Initial parameters by name. All of them adapt, also one with ``requires_grad=False``: leave out what is
+            to stay, and let ``loss_fn`` hold it.
         loss_fn: ``loss_fn(params, x, y) -> scalar``.
         x: Support inputs ``[n_support, ...]``, or a pytree of such.
         y: Support labels or targets ``[n_support, ...]``.
         n_steps: Number of steps, at least 0.
         inner_lr: Step size: a number or scalar tensor; a mapping from every parameter's name to a tensor that
             broadcasts to the parameter; or a sequence of these, one per step, whose last one serves all later steps.
+            Numbers are at least 0; tensors are taken as they are, since rates that are learned may fall below 0.
         first_order: Treat the gradients of the steps as constants (no second derivatives).
         recompute: Store only the parameters of each step and run its computation again in the backward pass: less
-            memory, more time, the same gradient. ``loss_fn`` must then depend on no trained tensor but its arguments.
+            memory, more time, the same gradient, with dropout too. ``loss_fn`` must then depend on no trained tensor
+            but its arguments, and draw its random numbers from torch's global generators.
         batch_size: Examples of each step, as in :func:`batches`; ``None``: all.
 
     Returns:
         Adapted parameters, by the same names.
 
     Raises:
-        ValueError: If ``n_steps`` is negative, a parameter has no rate, or ``recompute`` would lose a gradient.
+        ValueError: If ``n_steps`` is negative, there is no parameter, a parameter has no rate, a rate is a negative or
+            infinite number, or ``recompute`` would give another gradient.
 
     Reference:
         Finn, Abbeel, Levine: Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks, 2017,
@@ -110,15 +119,12 @@ def trajectory(
     """
     if n_steps < 0:
         raise ValueError(f"n_steps must be at least 0, got {n_steps}")
-    params = dict(params)
-    recompute = recompute and not first_order and torch.is_grad_enabled()
-    if recompute and n_steps:
-        _check_closed(loss_fn, params, x, y)
-    take_step = _recomputed_step if recompute else _step
-    yield params
-    for k, (batch_x, batch_y) in enumerate(batches(x, y, n_steps, batch_size)):
-        params = take_step(params, _rates(inner_lr, k, params), loss_fn, batch_x, batch_y, first_order)
-        yield params
+    yield dict(params)
+    if n_steps:
+        rates, data = rates_of_steps(inner_lr, params), batches(x, y, n_steps, batch_size)
+        path = unroll(params, _descend, rates, loss_fn, data, first_order=first_order, recompute=recompute)
+        for stepped, _ in path:
+            yield stepped
 
 
 def unroll(
@@ -129,6 +135,7 @@ def unroll(
     data: Iterable[tuple[Inputs, Tensor]],
     *,
     first_order: bool = False,
+    recompute: bool = False,
 ) -> Iterator[tuple[Params, State]]:
     """Take a step for each batch of data by a rule of one's own, and yield parameters and state after each.
 
@@ -144,6 +151,11 @@ def unroll(
         data: Batches ``(x, y)``, one for each step; :func:`batches` makes them.
         first_order: Give the rule gradients and losses as constants: a meta-gradient then flows through the rule's
             own computation only. Learned optimisers as a rule are trained so.
+        recompute: As in :func:`adapt`; neither ``loss_fn`` nor ``rule`` may then use a trained tensor that is not among
+            its arguments (what the rule has learned can be part of ``state``).
+
+    Raises:
+        ValueError: If there is no parameter, or ``recompute`` would give another gradient.
 
     Example:
         >>> import torch
@@ -159,9 +171,18 @@ def unroll(
         [0.1, 0.28, 0.514]
     """
     params = dict(params)
-    for x, y in data:
+    if not params:
+        raise ValueError("expected parameters to adapt, got none: are they all frozen (requires_grad=False)?")
+
+    def step(params: Params, state: State, x: Inputs, y: Tensor) -> tuple[Params, State]:
         grads, loss = _gradient(params, loss_fn, x, y, first_order)
-        params, state = rule(params, grads, loss.detach() if first_order else loss, state)
+        return rule(params, grads, loss.detach() if first_order else loss, state)
+
+    recompute = recompute and not first_order and torch.is_grad_enabled()
+    for k, (x, y) in enumerate(data):
+        if recompute and k == 0:
+            _check_closed(rule, loss_fn, params, state, x, y)
+        params, state = _recomputed(step, params, state, x, y) if recompute else step(params, state, x, y)
         yield params, state
 
 
@@ -190,7 +211,7 @@ def batches(x: Inputs, y: Tensor, n_steps: int, size: int | None = None) -> Iter
             yield x, y
         return
     for k in range(n_steps):
-        rows = [i % n for i in range(k * size, (k + 1) * size)]
+        rows = torch.arange(k * size, (k + 1) * size, device=y.device) % n
         yield tree_map(lambda leaf, rows=rows: leaf[rows], x), y[rows]
 
 
@@ -225,62 +246,99 @@ def from_vector(vector: Tensor, params: Mapping[str, Tensor]) -> Params:
     return {name: part.reshape(param.shape) for (name, param), part in parts}
 
 
-def _step(
-    params: Params, rates: Mapping[str, float | Tensor], loss_fn: ParamsLoss, x: Inputs, y: Tensor, first_order: bool
-) -> Params:
-    grads, _ = _gradient(params, loss_fn, x, y, first_order)
-    return {name: param - rates[name] * grads[name] for name, param in params.items()}
+def rates_of_steps(inner_lr: InnerLR, params: Mapping[str, Tensor]) -> list[Rates]:
+    """Return every parameter's rate, for each step that has rates of its own.
+
+    Args:
+        inner_lr: In any form that :func:`adapt` takes.
+        params: The parameters that are to have a rate, by name.
+
+    Raises:
+        ValueError: If a parameter has no rate, or a rate is a negative or infinite number.
+
+    Example:
+        >>> import torch
+        >>> from metalearn.inner_loop import rates_of_steps
+        >>> rates_of_steps([0.1, 0.2], {"w": torch.tensor(0.0)})
+        [{'w': 0.1}, {'w': 0.2}]
+    """
+    steps = inner_lr if isinstance(inner_lr, Sequence) else [inner_lr]
+    if not steps:
+        raise ValueError("inner_lr is an empty sequence: give one rate per step")
+    found: list[Rates] = [dict(rate) if isinstance(rate, Mapping) else dict.fromkeys(params, rate) for rate in steps]
+    for rates in found:
+        missing = sorted(set(params) - set(rates))
+        if missing:
+            raise ValueError(f"inner_lr needs a rate for each parameter, but has none for {missing}")
+        for rate in rates.values():
+            if not isinstance(rate, Tensor) and not (math.isfinite(rate) and rate >= 0):
+                raise ValueError(f"inner_lr must be a finite number, at least 0, got {rate}: steps go down the loss")
+    return found
+
+
+def _descend(params: Params, grads: Params, loss: Tensor, rates: list[Rates]) -> tuple[Params, list[Rates]]:
+    """Step down the gradient: a rule whose state is the rates of the steps to come, the last of which repeats."""
+    stepped = {name: param - rates[0][name] * grads[name] for name, param in params.items()}
+    return stepped, rates[1:] or rates
 
 
 def _gradient(params: Params, loss_fn: ParamsLoss, x: Inputs, y: Tensor, first_order: bool) -> tuple[Params, Tensor]:
     """Return the gradient by name, and the loss."""
-    transforming = torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None
-    recorded = torch.is_grad_enabled() and all(param.requires_grad for param in params.values())
-    if recorded and not transforming:  # in a loop over tasks: the same as the transform, but 6 % faster
-        # Differentiate with respect to aliases: loss_fn may also reach a parameter in another way, as a constant.
-        alias = {name: param.view_as(param) for name, param in params.items()}
-        loss = loss_fn(alias, x, y)
-        if loss.requires_grad:
-            leaves = list(alias.values())
-            grads = torch.autograd.grad(loss, leaves, create_graph=not first_order, materialize_grads=True)
-            return dict(zip(params, grads, strict=True)), loss
-    with torch.set_grad_enabled(torch.is_grad_enabled() and not first_order):
-        # Without grad mode the transform differentiates all the same, but records nothing for outside.
-        transformed: tuple[Params, Tensor] = torch.func.grad_and_value(loss_fn)(params, x, y)
-    return transformed
+    with nullcontext() if first_order else plain_attention():  # the fused kernels have no second derivative
+        recorded = torch.is_grad_enabled() and all(param.requires_grad for param in params.values())
+        if recorded and not (torch.compiler.is_compiling() or is_transformed()):
+            # In a loop over tasks: the same as the transform, but 6 % faster. Differentiate with respect to aliases:
+            # loss_fn may also reach a parameter in another way, as a constant.
+            alias = {name: param.view_as(param) for name, param in params.items()}
+            loss = loss_fn(alias, x, y)
+            if loss.requires_grad:
+                leaves = list(alias.values())
+                grads = torch.autograd.grad(loss, leaves, create_graph=not first_order, materialize_grads=True)
+                return dict(zip(params, grads, strict=True)), loss
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not first_order):
+            # Without grad mode the transform differentiates all the same, but records nothing for outside.
+            transformed: tuple[Params, Tensor] = torch.func.grad_and_value(loss_fn)(params, x, y)
+        return transformed
 
 
-def _rates(inner_lr: InnerLR, step: int, params: Params) -> Mapping[str, float | Tensor]:
-    if isinstance(inner_lr, Sequence):
-        if not inner_lr:
-            raise ValueError("inner_lr is an empty sequence: give one rate per step")
-        rate = inner_lr[min(step, len(inner_lr) - 1)]
-    else:
-        rate = inner_lr
-    if not isinstance(rate, Mapping):
-        return dict.fromkeys(params, rate)
-    missing = sorted(set(params) - set(rate))
-    if missing:
-        raise ValueError(f"inner_lr needs a rate for each parameter, but has none for {missing}")
-    return rate
+def _recomputed(step: Callable[..., Any], *args: Any) -> Any:
+    """Take a step of which only the arguments are kept; it runs again to be differentiated."""
+    tensors, fill = _tensors_of(args)
+    fills: list[Callable[[Iterable[Tensor]], Any]] = []
+
+    def run(*tensors: Tensor) -> tuple[Tensor, ...]:
+        outputs, fill_outputs = _tensors_of(step(*fill(tensors)))
+        fills[:] = [fill_outputs]
+        same = {id(tensor) for tensor in tensors}  # autograd wants a view of an argument that comes back as it is
+        return tuple(output.view_as(output) if id(output) in same else output for output in outputs)
+
+    state, kind = random_state(tensors), tensors[0].device.type
+    enabled, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
+
+    @contextmanager
+    def replay() -> Iterator[None]:
+        with replayed(state), torch.autocast(kind, dtype, enabled):
+            yield
+
+    outputs = _Recompute.apply(run, replay, *tensors)  # type: ignore[no-untyped-call]
+    if is_traced() and not torch.equal(state[torch.device("cpu")], torch.get_rng_state()):
+        raise ValueError(
+            "recompute=True cannot be compiled with random numbers in the inner loop (dropout): a trace has no random"
+            " state to bring back. Leave recompute or compile out"
+        )
+    return fills[0](outputs)
 
 
-def _recomputed_step(
-    params: Params, rates: Mapping[str, float | Tensor], loss_fn: ParamsLoss, x: Inputs, y: Tensor, first_order: bool
-) -> Params:
-    leaves, form = tree_flatten((params, dict(rates), x, y))
-    moving = [isinstance(leaf, Tensor) and leaf.is_floating_point() for leaf in leaves]
-    rest = [None if moves else leaf for leaf, moves in zip(leaves, moving, strict=True)]
+def _tensors_of(tree: Any) -> tuple[list[Tensor], Callable[[Iterable[Tensor]], Any]]:
+    """Return the tensors of a pytree, and a function that puts others in their place."""
+    leaves, form = tree_flatten(tree)
+    rest = [None if isinstance(leaf, Tensor) else (leaf,) for leaf in leaves]
 
-    def step(*tensors: Tensor) -> tuple[Tensor, ...]:
+    def fill(tensors: Iterable[Tensor]) -> Any:
         source = iter(tensors)
-        filled = [next(source) if moves else leaf for leaf, moves in zip(rest, moving, strict=True)]
-        args: tuple[Params, dict[str, float | Tensor], Inputs, Tensor] = tree_unflatten(filled, form)
-        return tuple(_step(args[0], args[1], loss_fn, args[2], args[3], first_order).values())
+        return tree_unflatten([next(source) if kept is None else kept[0] for kept in rest], form)
 
-    inputs = [leaf for leaf, moves in zip(leaves, moving, strict=True) if moves]
-    stepped = _Recompute.apply(step, *inputs)  # type: ignore[no-untyped-call]
-    return dict(zip(params, stepped, strict=True))
+    return [leaf for leaf in leaves if isinstance(leaf, Tensor)], fill
 
 
 class _Recompute(torch.autograd.Function):
@@ -292,28 +350,70 @@ class _Recompute(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(step: Callable[..., tuple[Tensor, ...]], *inputs: Tensor) -> tuple[Tensor, ...]:
-        return step(*inputs)
+    def forward(run: Callable[..., tuple[Tensor, ...]], replay: Any, *inputs: Tensor) -> tuple[Tensor, ...]:
+        return run(*inputs)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        ctx.step = inputs[0]
-        ctx.save_for_backward(*inputs[1:])
+        ctx.run, ctx.replay = inputs[:2]
+        ctx.n_inputs = len(inputs) - 2
+        ctx.save_for_backward(*inputs[2:], *output)  # the outputs are the next step's inputs: no memory of their own
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        pull_back = torch.func.vjp(ctx.step, *ctx.saved_tensors)[1]
-        return (None, *pull_back(grads))
+        inputs, outputs = ctx.saved_tensors[: ctx.n_inputs], ctx.saved_tensors[ctx.n_inputs :]
+        places = [i for i, tensor in enumerate(inputs) if tensor.is_floating_point()]
+
+        def of_floats(*floats: Tensor) -> tuple[Tensor, ...]:
+            filled = list(inputs)
+            for i, tensor in zip(places, floats, strict=True):
+                filled[i] = tensor
+            return _floats(ctx.run(*filled))
+
+        with ctx.replay():
+            rerun: Any = torch.func.vjp(of_floats, *(inputs[i] for i in places))
+        again, pull_back = rerun
+        _check_repeated(_floats(outputs), again)
+        found: list[Tensor | None] = [None] * len(inputs)
+        for i, grad in zip(places, pull_back(_floats(grads)), strict=True):
+            found[i] = grad
+        return (None, None, *found)
 
 
-def _check_closed(loss_fn: ParamsLoss, params: Params, x: Inputs, y: Tensor) -> None:
-    """Refuse a loss that uses a trained tensor other than its arguments: recomputing would lose that gradient."""
-    with torch.enable_grad():
-        loss = loss_fn(*tree_map(torch.detach, (params, x, y)))
-    while torch._C._functorch.is_functorch_wrapped_tensor(loss) and not loss.requires_grad:
-        loss = torch._C._functorch.get_unwrapped(loss)  # under vmap the outer tensor knows nothing of gradients
-    if loss.requires_grad:
-        raise ValueError(
-            "recompute=True needs a loss_fn that depends on trained tensors through params, x and y alone, but this one"
-            " uses another tensor that requires a gradient: pass that tensor in params (with a rate of 0)"
-        )
+def _floats(tensors: Iterable[Tensor]) -> tuple[Tensor, ...]:
+    return tuple(tensor for tensor in tensors if tensor.is_floating_point())
+
+
+def _check_repeated(outputs: Iterable[Tensor], again: Iterable[Tensor]) -> None:
+    """Refuse a step that led elsewhere when it ran again, by more than rounding: its gradient is another one's."""
+    if is_traced() or torch.compiler.is_compiling():
+        return
+    for first, second in zip(map(_innermost, outputs), map(_innermost, again), strict=True):
+        if first.shape == second.shape and not torch.allclose(first, second, rtol=0.01, atol=1e-5, equal_nan=True):
+            raise ValueError(
+                "recompute=True needs a loss_fn that gives the same result when it runs again, but this one gave"
+                " another: random numbers must come from torch's global generators, not from a generator of its own"
+            )
+
+
+def _innermost(tensor: Tensor) -> Tensor:
+    inner = unwrapped(tensor)
+    return tensor.detach() if inner is None else _innermost(inner)
+
+
+def _check_closed(rule: Rule[Any], loss_fn: ParamsLoss, params: Params, state: Any, x: Inputs, y: Tensor) -> None:
+    """Refuse a step that uses a trained tensor other than its arguments: recomputing would lose that gradient."""
+    args = tree_map(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, (params, state, x, y))
+    params, state, x, y = args
+    with torch.enable_grad(), replayed(random_state(tree_leaves(params))):
+        loss = loss_fn(params, x, y)
+        results = tree_leaves((loss, rule(params, params, loss, state)))
+    for result in results:
+        while isinstance(result, Tensor):  # under vmap the outer tensor knows nothing of gradients
+            if result.requires_grad:
+                raise ValueError(
+                    "recompute=True needs a loss_fn that depends on trained tensors through params, x and y alone, and"
+                    " a rule that depends on them through its arguments, but one uses another tensor that requires a"
+                    " gradient: pass that tensor in params (with a rate of 0)"
+                )
+            result = unwrapped(result)
