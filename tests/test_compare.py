@@ -16,7 +16,7 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from tools.compare import Output, differences, needed, needed_by_all, split, texts, tolerance_of
 from tools.outputs import METADATA
-from tools.spread import SPREAD, code_cells, rerun, show
+from tools.spread import SPREAD, SSE, code_cells, rerun, show
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -29,6 +29,7 @@ SAME = [  # stored, new, tolerance
     ("-0.0", "0.0", 0),
     ("−0.31", "-0.30", 0),  # a minus sign
     ("0.500", "0.525", 0.05),  # exactly the tolerance
+    ("1.000", "1.030", 0.03),  # in decimal, as it is printed
     ("-2.00", "-2.10", 0.05),
     ("0.00", "0.01", 0.05),  # the unit is more than the tolerance of a small number
     ("79 ± 1 %", "80 ± 1 %", 0.02),  # a bare integer in a cell with a tolerance
@@ -103,8 +104,8 @@ def test_the_unit_is_that_of_the_stored_number() -> None:
 
 
 def test_numbers_are_found_in_a_table() -> None:
-    row = "| Meta-SGD | 0.48–0.57 | −3 ± 1.5e-05 | 1,761 | 23% | 5-way | 1-8-1 |"
-    assert split(row)[1] == ["0.48", "0.57", "−3", "1.5e-05", "1,761", "23"]
+    row = "| Meta-SGD | 0.48–0.57, 0.5-0.7 | −3 ± 1.5e-05 | 1,761 | 23% | 5-way | 1-8-1 |"
+    assert split(row)[1] == ["0.48", "0.57", "0.5", "0.7", "−3", "1.5e-05", "1,761", "23"]
 
 
 @pytest.mark.parametrize("wrong", [-0.1, 0.11, True, "0.1", None, float("nan")])
@@ -163,7 +164,14 @@ def test_another_seed_runs_the_asserts_and_compares_nothing(tmp_path: Path) -> N
     assert nbval_result(tmp_path / "a.ipynb", cells, METALEARN_SEED="1")[0] == {1}
 
 
-# make spread.
+# make spread, and what continuous integration runs of it.
+
+
+def test_continuous_integration_and_the_rules_name_the_same_conditions() -> None:
+    elsewhere = " ".join(f"{name}={value}" for name, value in SSE.items()) + " make chapters\n"
+    for name in (".ci/run", "CONTRIBUTING.md"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        assert elsewhere in text and "METALEARN_SEED=1 make chapters\n" in text, name
 
 
 def test_the_spread_of_a_chapter(tmp_path: Path) -> None:
