@@ -8,7 +8,7 @@ INSTALLED := .venv/.installed
 BUILT := _build/.complete
 
 .DEFAULT_GOAL := help
-.PHONY: help book test check lab serve outputs bench clean
+.PHONY: help book test unit chapters check lab serve outputs spread bench clean
 
 help:  ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +26,15 @@ test: book  ## Run the unit tests, every chapter and the checks of the built boo
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --durations 5 -r fEs \
 	  --nbval --nbval-cell-timeout 120 --doctest-modules metalearn tests chapters
 
+unit: $(INSTALLED)  ## Run the unit tests alone, without chapters and the built book (90 seconds)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal --durations 5 -r fEs \
+	  --ignore tests/test_book.py --doctest-modules metalearn tests
+
+# Under the caller's conditions: OMP_NUM_THREADS=2 make chapters. With METALEARN_SEED=1 the asserts run, and no output is
+# compared.
+chapters: $(INSTALLED)  ## Run every chapter and compare its outputs
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --durations 5 -r fEs --nbval --nbval-cell-timeout 240 chapters
+
 check: $(INSTALLED)  ## Lint, check the format and the types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -40,6 +49,9 @@ serve: book  ## Serve the built book on this machine (PORT=8000)
 
 outputs: $(INSTALLED)  ## Execute a chapter in place as the tests do (CHAPTER=05)
 	@$(BIN)/python tools/outputs.py --chapter "$(CHAPTER)"
+
+spread: $(INSTALLED)  ## Measure how far a chapter's numbers move elsewhere (CHAPTER=05)
+	@$(BIN)/python -m tools.spread --chapter "$(CHAPTER)"
 
 bench: .venv/.bench  ## Measure speed and memory, and store the numbers (five minutes)
 	@$(BIN)/python tests/benchmarks/run.py

@@ -1,4 +1,4 @@
-"""Tests and chapters run under the conditions in which the stored outputs were made."""
+"""Tests and chapters run under the conditions in which the stored outputs were made, unless the caller sets others."""
 
 from __future__ import annotations
 
@@ -7,11 +7,31 @@ import os
 import pytest
 import torch
 
+from tools.compare import Output, differences, tolerance_of
 from tools.outputs import set_conditions
 
 set_conditions()
-torch.set_num_threads(1)  # the environment says so to the kernels; this process has imported torch already
+# The environment says so to the kernels; this process has imported torch already.
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 GPUS = os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compare the outputs of chapters as text with numbers in it, and those of another seed not at all."""
+    if config.pluginmanager.hasplugin("nbval"):
+        from nbval.plugin import IPyNbCell
+
+        # nbval compares what this returns with `!=`, the stored output to the left.
+        IPyNbCell.sanitize = lambda item, text: Output(text, tolerance_of(item.cell)) if isinstance(text, str) else text
+        if int(os.environ.get("METALEARN_SEED") or 0) != 0:
+            config.option.nbval_lax = True  # runs every cell, compares none
+
+
+def pytest_assertrepr_compare(left: object, right: object) -> list[str] | None:
+    """Say which numbers of an output moved too far."""
+    if isinstance(left, Output) and isinstance(right, Output):
+        return [*differences(left, right, left.tolerance), "stored:", *left.splitlines(), "now:", *right.splitlines()]
+    return None
 
 
 @pytest.hookimpl(tryfirst=True)

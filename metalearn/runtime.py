@@ -13,10 +13,9 @@ from tqdm import tqdm
 
 T = TypeVar("T")
 
-CONDITIONS = {  # environment in which stored outputs are made and compared
+CONDITIONS = {  # environment in which stored outputs are made and compared, where the caller does not set another
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",
-    "OMP_NUM_THREADS": "1",  # sums over several threads round differently
-    "MKL_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",  # sums over several threads round differently; MKL takes its number from here
     "PYTHONHASHSEED": "0",
     "PYTHONWARNINGS": "ignore",
     "TQDM_DISABLE": "1",  # progress bars print times

@@ -1,4 +1,4 @@
-"""The project around the package: versions, pins, addresses, commands, import time."""
+"""The project around the package: versions, pins, addresses, commands, imports."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import sys
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
-from statistics import median
 
 import pytest
 import yaml
@@ -88,7 +87,7 @@ def test_set_address_refuses_other_forms(address: str, tmp_path: Path) -> None:
 def test_commands_that_the_documents_name_exist() -> None:
     targets = set(re.findall(r"^([a-z]+):.*## ", read("Makefile"), re.MULTILINE))
     for name in ("README.md", "CONTRIBUTING.md", "book/intro.md", "book/setup.md", ".ci/run"):
-        named = set(re.findall(r"(?:^|`)(?:[A-Z_]+=\S+ )?make ([a-z]+)", read(name), re.MULTILINE))
+        named = set(re.findall(r"(?:^|`)(?:[A-Z_]+=\S+ )*make ([a-z]+)", read(name), re.MULTILINE))
         assert named <= targets, name
     for name in ("README.md", ".ci/run"):
         for command in ("make book", "make test"):
@@ -125,11 +124,6 @@ def run_python(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
 
 
-def test_import_takes_less_than_a_third_of_a_second_beyond_torch() -> None:
-    code = "import time, torch; t = time.perf_counter(); import metalearn; print(time.perf_counter() - t)"
-    assert median(float(run_python(code)) for _ in range(3)) < 0.3
-
-
 def test_import_brings_neither_torchvision_nor_matplotlib() -> None:
-    code = "import sys, metalearn; print({'torchvision', 'matplotlib', 'sklearn', 'PIL'} & set(sys.modules))"
+    code = "import sys, metalearn; print({'torchvision', 'matplotlib', 'sklearn', 'scipy', 'PIL'} & set(sys.modules))"
     assert run_python(code) == "set()\n"

@@ -1,7 +1,7 @@
 """Execute chapters in place under the conditions that the tests compare with, or clean what an editor left in them.
 
 python tools/outputs.py --chapter 05     execute chapters/05_*.ipynb; written only if every cell ran
-python tools/outputs.py --clean FILES    keep sources, outputs, tags and alt texts; drop all other metadata
+python tools/outputs.py --clean FILES    keep sources, outputs, tags, alt texts and tolerances; drop all other metadata
 python tools/outputs.py --check FILES    change nothing; fail if --clean would change a file
 """
 
@@ -20,7 +20,8 @@ from metalearn.runtime import CONDITIONS
 
 ROOT = Path(__file__).resolve().parents[1]
 TIMEOUT_S = 300
-KEPT = ("tags", "mystnb")
+KEPT = ("tags", "mystnb", "metalearn")
+KEPT_OF_OURS = ("tolerance",)
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -28,10 +29,12 @@ METADATA = {
 
 
 def set_conditions() -> None:
-    """Let the kernels that start after this see what stored outputs are made and compared under."""
+    """Let the kernels that start after this see what stored outputs are made under; what the caller set stays."""
     profile = ROOT / "_build" / "ipython"  # not the personal one, which may hold start-up files
     profile.mkdir(parents=True, exist_ok=True)
-    os.environ.update(CONDITIONS, IPYTHONDIR=str(profile))
+    for name, value in CONDITIONS.items():
+        os.environ.setdefault(name, value)
+    os.environ["IPYTHONDIR"] = str(profile)
     os.environ.pop("METALEARN_BUDGET", None)  # the quick one
 
 
@@ -40,7 +43,9 @@ def clean(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     notebook = nbformat.from_dict(notebook)
     notebook.metadata = nbformat.from_dict(METADATA)
     for cell in notebook.cells:
-        cell.metadata = nbformat.from_dict({key: cell.metadata[key] for key in KEPT if key in cell.metadata})
+        kept = {key: cell.metadata[key] for key in KEPT if key in cell.metadata}
+        ours = {key: value for key, value in kept.pop("metalearn", {}).items() if key in KEPT_OF_OURS}
+        cell.metadata = nbformat.from_dict(kept | ({"metalearn": ours} if ours else {}))
     return notebook
 
 
@@ -56,29 +61,34 @@ def write_atomically(path: Path, text: str) -> None:
     partial.replace(path)
 
 
-def execute(path: Path, timeout_s: int = TIMEOUT_S) -> None:
-    """Run every cell and store the outputs; leave the file as it is where a cell fails.
-
-    Raises:
-        RuntimeError: If a cell fails or takes too long; the message shows the cell.
-    """
-    notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(
-        notebook,
+def client_of(path: Path, timeout_s: int = TIMEOUT_S, allow_errors: bool = False) -> NotebookClient:
+    """Return what executes a notebook as its file stands, in the folder of the file."""
+    return NotebookClient(
+        nbformat.read(path, as_version=4),
         timeout=timeout_s,
+        allow_errors=allow_errors,
         kernel_name="python3",
         record_timing=False,
         coalesce_streams=True,
         extra_arguments=["--log-level=ERROR"],
         resources={"metadata": {"path": str(path.parent)}},
     )
+
+
+def execute(path: Path, timeout_s: int = TIMEOUT_S) -> None:
+    """Run every cell and store the outputs; leave the file as it is where a cell fails.
+
+    Raises:
+        RuntimeError: If a cell fails or takes too long; the message shows the cell.
+    """
+    client = client_of(path, timeout_s)
     running = [-1]
     client.on_cell_execute = lambda cell, cell_index: running.append(cell_index)
     try:
         client.execute()
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         raise RuntimeError(f"cell {running[-1] + 1} of {path.name} failed; the file is as it was\n\n{error}") from None
-    write_atomically(path, nbformat.writes(clean(notebook)) + "\n")
+    write_atomically(path, nbformat.writes(clean(client.nb)) + "\n")
 
 
 def find_chapter(number: str, folder: Path) -> Path:
