@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load
+from torch.utils._pytree import tree_map
 
 from metalearn._files import write_whole
 from metalearn.episodes import Episode, Pool
@@ -224,7 +225,9 @@ class _Part:
         learner.how = method.training.how  # type: ignore[assignment]
         return learner.to(self.device).eval()
 
-    def test(self, learner: Learner, method: Method, names: list[str] | None = None, **also: Any) -> list[dict[str, Any]]:
+    def test(
+        self, learner: Learner, method: Method, names: list[str] | None = None, **also: Any
+    ) -> list[dict[str, Any]]:
         """Return a row for each test, and for each number of inner steps, with the values of all tasks."""
         rows = []
         tested, pool = encoded(learner, self._split("test"))
@@ -298,13 +301,15 @@ def encoded(learner: Learner, pool: Any) -> tuple[Learner, Any]:
 
     Where the encoder does not treat each input by itself, and always alike, both are returned as they are.
     """
-    fixed = isinstance(learner, EncoderLearner) and not getattr(learner, "encoder_lr", 0) and isinstance(pool, Pool)
-    if not fixed or norm_policies(learner.encoder) - {"frozen", "none"}:
+    if not isinstance(learner, EncoderLearner) or getattr(learner, "encoder_lr", 0) or not isinstance(pool, Pool):
+        return learner, pool
+    encoder: torch.nn.Module = learner.encoder
+    if norm_policies(encoder) - {"frozen", "none"}:
         return learner, pool
     device = next((parameter.device for parameter in learner.parameters()), torch.device("cpu"))
     learner.eval()
-    rows = torch.arange(len(pool)).split(500)
-    features = torch.cat([learner.encoder(pool.read(part).to(device)).cpu() for part in rows])
+    rows = torch.split(torch.arange(len(pool)), 500)
+    features = torch.cat([encoder(tree_map(lambda x: x.to(device), pool.read(part))).cpu() for part in rows])
     comparer = deepcopy(learner)
     comparer.encoder = torch.nn.Identity()
     return comparer, Pool(features, pool.y, class_names=pool.class_names)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors.torch import save
 from torch import Tensor
@@ -24,6 +25,7 @@ from metalearn.experiments.study import Study
 
 HERE = Path(__file__).parent  # what ships with the package lies in results/ and weights/ under it
 FORMAT = 2  # of records; before that they were written by a script each
+Values = npt.NDArray[Any]
 KEY, WEIGHTS_FORMAT = "metalearn weights", "1"
 
 
@@ -66,7 +68,7 @@ def read_record(name: str, home: Path = HERE) -> dict[str, Any] | None:
     return content
 
 
-def read_values(name: str, home: Path = HERE) -> dict[str, np.ndarray[Any, Any]]:
+def read_values(name: str, home: Path = HERE) -> dict[str, Values]:
     """Return the values of all tasks of a study: for each part one row after another."""
     path = home / "results" / f"{name}.npz"
     if not path.exists():
@@ -97,7 +99,7 @@ def gather(study: Study, part: dict[str, Any], weights: bytes | None, home: Path
         kept = [parts[key] for key in now if key in parts]
         if weights is not None:
             write_whole(home / "weights" / part["weights"], lambda file: file.write(weights))
-        kept_values = {entry["values"]: values[entry["values"]] for entry in kept}
+        kept_values: dict[str, Any] = {entry["values"]: values[entry["values"]] for entry in kept}
         write_whole(home / "results" / f"{study.name}.npz", lambda file: np.savez_compressed(file, **kept_values))
         content = {"format": FORMAT, **study.describe(), "parts": kept}
         write_whole(home / "results" / f"{study.name}.json", lambda file: file.write(as_text(content).encode()))
@@ -107,17 +109,16 @@ def gather(study: Study, part: dict[str, Any], weights: bytes | None, home: Path
                 stale.unlink()
 
 
-def pack(rows: list[dict[str, Any]]) -> np.ndarray[Any, Any]:
+def pack(rows: list[dict[str, Any]]) -> Values:
     """Return the values of a part's rows one after another: right answers of a task as a small integer, or errors."""
     values = np.concatenate([np.asarray(row["per_task"], dtype=np.float32) for row in rows])
-    counts = [row.get("n_answers") for row in rows]
-    if None in counts:
+    if any("n_answers" not in row for row in rows):
         return values
     answers = np.concatenate([np.full(len(row["per_task"]), row["n_answers"]) for row in rows])
-    return np.rint(values * answers).astype(np.uint8 if max(counts) < 256 else np.uint16)
+    return np.rint(values * answers).astype(np.uint8 if answers.max() < 256 else np.uint16)
 
 
-def unpack(part: Mapping[str, Any], row: Mapping[str, Any], values: np.ndarray[Any, Any]) -> Tensor:
+def unpack(part: Mapping[str, Any], row: Mapping[str, Any], values: Values) -> Tensor:
     """Return the values of a row's tasks, of all values of its part."""
     start = 0
     for other in part["rows"]:

@@ -144,11 +144,11 @@ class Study:
         except TypeError as error:
             raise ValueError(f"a study holds plain data only: {error}") from error
 
-    def method(self, label: str) -> Method:
-        """Return a method by its label, or by its label in small letters with underscores."""
-        found = self.methods.get(label) or {slug(key): value for key, value in self.methods.items()}.get(label)
+    def label(self, name: str) -> str:
+        """Return the label of a method, given by it or by it in small letters with underscores."""
+        found = name if name in self.methods else {slug(label): label for label in self.methods}.get(name)
         if found is None:
-            raise ValueError(f"the study {self.name} has no method {label!r}; it has {list(self.methods)}")
+            raise ValueError(f"the study {self.name} has no method {name!r}; it has {list(self.methods)}")
         return found
 
     def key(self, label: str, seed: int) -> str:

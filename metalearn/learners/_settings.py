@@ -98,7 +98,7 @@ def is_network(value: Any) -> bool:
 def network_of(model: nn.Module) -> dict[str, Any]:
     """Return a network as its class's name and its arguments; the arguments of a stranger's network are ``None``."""
     name = type(model).__name__
-    if type(model) is nn.Sequential:
+    if isinstance(model, nn.Sequential) and name == "Sequential":
         parts = [network_of(part) for part in model]
         return {"network": name, "config": None if any(part["config"] is None for part in parts) else {"parts": parts}}
     if NETWORKS.get(name) is type(model):
