@@ -301,7 +301,7 @@ def encoded(learner: Learner, pool: Any) -> tuple[Learner, Any]:
 
     Where the encoder does not treat each input by itself, and always alike, both are returned as they are.
     """
-    if not isinstance(learner, EncoderLearner) or getattr(learner, "encoder_lr", 0) or not isinstance(pool, Pool):
+    if not isinstance(learner, EncoderLearner) or getattr(learner, "encoder_lr", False) or not isinstance(pool, Pool):
         return learner, pool
     encoder: torch.nn.Module = learner.encoder
     if norm_policies(encoder) - {"frozen", "none"}:

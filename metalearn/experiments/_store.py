@@ -115,7 +115,8 @@ def pack(rows: list[dict[str, Any]]) -> Values:
     if any("n_answers" not in row for row in rows):
         return values
     answers = np.concatenate([np.full(len(row["per_task"]), row["n_answers"]) for row in rows])
-    return np.rint(values * answers).astype(np.uint8 if answers.max() < 256 else np.uint16)
+    counts: Values = np.rint(values * answers)
+    return counts.astype(np.uint8 if answers.max() < 256 else np.uint16)
 
 
 def unpack(part: Mapping[str, Any], row: Mapping[str, Any], values: Values) -> Tensor:
@@ -126,7 +127,7 @@ def unpack(part: Mapping[str, Any], row: Mapping[str, Any], values: Values) -> T
             break
         start += other["n_tasks"]
     found = torch.from_numpy(values[start : start + row["n_tasks"]].astype(np.float32))
-    return found / row["n_answers"] if "n_answers" in row else found
+    return found / torch.tensor(row.get("n_answers", 1))
 
 
 def pack_weights(state: Mapping[str, Tensor], header: Mapping[str, Any]) -> bytes:

@@ -16,7 +16,7 @@ from metalearn.learners import Learner
 from metalearn.networks import MLP, Conv4, RelationModule
 
 LEARNERS = {name: getattr(learners, name) for name in learners.__all__ if name != "Learner"}
-NETWORKS: dict[str, Callable[..., nn.Module]] = {
+NETWORKS: dict[str, type[Any]] = {
     "Conv4": Conv4,
     "MLP": MLP,
     "RelationModule": RelationModule,
@@ -97,7 +97,7 @@ def is_network(value: Any) -> bool:
 
 def network_of(model: nn.Module) -> dict[str, Any]:
     """Return a network as its class's name and its arguments; the arguments of a stranger's network are ``None``."""
-    name = type(model).__name__
+    name: str = type(model).__name__
     if isinstance(model, nn.Sequential) and name == "Sequential":
         parts = [network_of(part) for part in model]
         return {"network": name, "config": None if any(part["config"] is None for part in parts) else {"parts": parts}}
