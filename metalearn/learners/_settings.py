@@ -124,7 +124,8 @@ def build_network(settings: Mapping[str, Any]) -> nn.Module:
             f"a {name} is not the package's own network, so that its settings are not enough to build it: give the"
             f" network itself; known are {sorted(NETWORKS)}"
         )
-    return NETWORKS[name](**config)
+    network: nn.Module = NETWORKS[name](**config)
+    return network
 
 
 def _plain(value: Any) -> Any:
