@@ -27,9 +27,12 @@ def tasks(n_tasks: int, n_query: int = 5) -> dict[str, int]:
     return {"n_tasks": n_tasks, "n_way": 5, "n_shot": 1, "n_query": n_query}
 
 
-BASE = {"max_seconds": 600, "patience": 12, "validate_every": 250}
-FIT, CLIPPED = {**BASE, "channels_last": True}, {**BASE, "max_grad_norm": 10.0}
-SLOW = {**CLIPPED, "outer_lr": 3e-3}
+FIT = {"max_seconds": 300, "patience": 8, "validate_every": 250, "channels_last": True}
+CLIPPED = {"max_seconds": 600, "patience": 8, "validate_every": 250, "max_grad_norm": 10.0, "how": "vmap"}
+SHORT = {**CLIPPED, "max_seconds": 400}
+WRITES = {**FIT, "max_grad_norm": 10.0}
+LAST = {"n_steps": [3]}
+SLOW = {**CLIPPED, "outer_lr": 3e-3, "validate_every": 100, "how": "loop"}
 TUNED = {"encoder_lr": 0.01, "inner_lr": 1.0, "n_inner_steps": 10}
 RULE = {"n_inner_steps": 3}
 STEPS = {"n_steps": [1, 3, 10]}
@@ -44,21 +47,21 @@ METHODS = {
     "Matching": Method("Matching", ENCODER, {"temperature": 0.1}, WIDE, FIT),
     "Matching full context": Method("Matching", ENCODER, {"temperature": 0.1, "full_context": True}, WIDE, FIT),
     "Prototypical": Method("Prototypical", ENCODER, {}, WIDE, FIT),
-    "Relation": Method("Relation", MAPS, {}, tasks(4), FIT),
+    "Relation": Method("Relation", MAPS, {}, tasks(4), {**FIT, "max_seconds": 400}),
     "MAML": Method("MAML", WHOLE, {"inner_lr": 0.4}, tasks(8), CLIPPED, STEPS),
     "first-order MAML": Method("MAML", WHOLE, {"inner_lr": 0.4, "first_order": True}, tasks(8), CLIPPED, STEPS),
-    "Reptile": Method("Reptile", WHOLE, {"inner_lr": 0.3, "batch_size": 10}, tasks(4, 9), BASE, STEPS),
-    "ANIL": Method("ANIL", {**ENCODER, "head": HEAD}, {"inner_lr": 0.5, "n_inner_steps": 5}, tasks(4), CLIPPED, STEPS),
+    "Reptile": Method("Reptile", WHOLE, {"inner_lr": 0.3, "batch_size": 10}, tasks(4, 9), SHORT, STEPS),
+    "ANIL": Method("ANIL", {**ENCODER, "head": HEAD}, {"inner_lr": 0.5, "n_inner_steps": 5}, tasks(8), SHORT, STEPS),
     "ImplicitMAML": Method(
-        "ImplicitMAML", WHOLE, {"inner_lr": 0.4, "n_inner_steps": 5, "strength": 0.5, "n_cg_steps": 3}, tasks(4, 2),
-        CLIPPED, STEPS,
+        "ImplicitMAML", WHOLE, {"inner_lr": 0.4, "n_inner_steps": 5, "strength": 0.5, "n_cg_steps": 3}, tasks(4),
+        SHORT, STEPS,
     ),
     "MetaSGD": Method("MetaSGD", WHOLE, {"initial_lr": 0.4}, tasks(8), CLIPPED, STEPS),
-    "MetaLSTM": Method("MetaLSTM", WHOLE, {**RULE, "initial_lr": 0.3, "first_order": False}, tasks(4), SLOW, STEPS),
-    "LearnedOptimizer": Method("LearnedOptimizer", WHOLE, {**RULE, "scale": 0.01}, tasks(4), SLOW, STEPS),
-    "HyperNetwork": Method("HyperNetwork", ENCODER, {"per_class": True}, tasks(8, 2), SLOW),
-    "NeuralProcess": Method("NeuralProcess", ENCODER, {"per_class": True}, tasks(8, 2), SLOW),
-    "MetaNetwork": Method("MetaNetwork", ENCODER, {"n_way": 5}, tasks(4), CLIPPED),
+    "MetaLSTM": Method("MetaLSTM", WHOLE, {**RULE, "initial_lr": 0.3, "first_order": False}, tasks(4), SLOW, LAST),
+    "LearnedOptimizer": Method("LearnedOptimizer", WHOLE, {**RULE, "scale": 0.01}, tasks(4), SLOW, LAST),
+    "HyperNetwork": Method("HyperNetwork", ENCODER, {"per_class": True}, WIDE, WRITES),
+    "NeuralProcess": Method("NeuralProcess", ENCODER, {"per_class": True}, WIDE, WRITES),
+    "MetaNetwork": Method("MetaNetwork", ENCODER, {"n_way": 5}, tasks(4), {**SHORT, "how": "loop"}),
 }  # fmt: skip
 SIZES = {"n_query": 5, "n_tasks": 600}
 TESTS = {f"{n}-way {k}-shot": {"n_way": n, "n_shot": k, **SIZES} for n, k in ((5, 1), (5, 5), (20, 1))}

@@ -8,7 +8,7 @@ WHOLE = {
         "network": "Conv4", "config": {"n_outputs": 5, "channels": 64, "norm": "support", "downsample": "stride"}
     }
 }  # fmt: skip
-FIT = {"n_steps": 20_000, "max_seconds": 3_600, "patience": 12, "validate_every": 250, "channels_last": True}
+FIT = {"n_steps": 2_000, "schedule": "cosine", "max_seconds": 3_600, "validate_every": 250, "channels_last": True}
 ONE, FIVE = ({"n_tasks": 1, "n_way": 60, "n_shot": k, "n_query": 5} for k in (1, 5))
 MAML = {"n_tasks": 16, "n_way": 5, "n_shot": 1, "n_query": 5}
 METHODS = {
@@ -16,7 +16,8 @@ METHODS = {
     "Prototypical 5-shot": Method("Prototypical", ENCODER, {}, FIVE, {**FIT, "validate_on": "5-way 5-shot"}),
     "MAML": Method(
         "MAML", WHOLE, {"inner_lr": 0.4}, MAML,
-        {**FIT, "n_steps": 60_000, "channels_last": False, "max_grad_norm": 10.0}, {"n_steps": [1, 3]},
+        {"n_steps": 60_000, "max_seconds": 7_200, "max_grad_norm": 10.0, "how": "vmap", "validate_every": 500},
+        {"n_steps": [1, 3]},
     ),
 }  # fmt: skip
 SIZES = {"n_query": 5, "n_tasks": 600}

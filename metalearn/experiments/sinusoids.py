@@ -15,7 +15,8 @@ WHOLE = {"model": NET}
 TASKS, FEW = ({"n_tasks": n, "n_shot": 10, "n_query": 10} for n in (25, 4))
 BASE = {"n_steps": 70_000, "max_seconds": 300, "validate_every": 1_000, "how": "vmap"}
 COMPILED = {**BASE, "compile": True}
-CLIPPED, RULE = {**BASE, "max_grad_norm": 10.0}, {**BASE, "max_grad_norm": 1.0, "outer_lr": 2e-3}
+CLIPPED = {**BASE, "max_grad_norm": 10.0}
+RULE = {**BASE, "max_grad_norm": 1.0, "outer_lr": 2e-3, "validate_every": 250}
 NONE = {"n_steps": 0, "how": "vmap"}
 STEPS = {"n_steps": [1, 5, 10]}
 TUNED = {**STEPS, "tune": {"inner_lr": [0.001, 0.003, 0.01, 0.03, 0.1]}}
@@ -24,21 +25,23 @@ METHODS = {
     "Adam from scratch": Method("AdamFromScratch", WHOLE, {"inner_lr": 0.01, **MSE}, fit=NONE, test=TUNED),
     "joint training": Method("MAML", WHOLE, {"inner_lr": 0.01, "n_inner_steps": 0, **MSE}, TASKS, COMPILED, TUNED),
     "MAML": Method("MAML", WHOLE, {"inner_lr": 0.01, **MSE}, TASKS, COMPILED, STEPS),
-    "first-order MAML": Method("MAML", WHOLE, {"inner_lr": 0.01, "first_order": True, **MSE}, TASKS, BASE, STEPS),
+    "first-order MAML": Method("MAML", WHOLE, {"inner_lr": 0.01, "first_order": True, **MSE}, TASKS, COMPILED, STEPS),
     "Reptile": Method(
         "Reptile", WHOLE, {"inner_lr": 0.02, "n_inner_steps": 10, "batch_size": 10, **MSE}, TASKS, BASE, STEPS
     ),
     "ANIL": Method(
-        "ANIL", {"encoder": HIDDEN, "head": mlp(40, 1)}, {"inner_lr": 0.3, "n_inner_steps": 5, **MSE}, TASKS, CLIPPED,
+        "ANIL", {"encoder": HIDDEN, "head": mlp(40, 1)}, {"inner_lr": 0.3, "n_inner_steps": 5, **MSE}, TASKS,
+        {**CLIPPED, "compile": True},
         STEPS,
     ),
     "ImplicitMAML": Method(
         "ImplicitMAML", WHOLE, {"inner_lr": 0.005, "n_inner_steps": 16, "strength": 1.0, **MSE}, TASKS, CLIPPED, STEPS
     ),
-    "MetaSGD": Method("MetaSGD", WHOLE, {"initial_lr": 0.01, **MSE}, TASKS, CLIPPED, STEPS),
+    "MetaSGD": Method("MetaSGD", WHOLE, {"initial_lr": 0.01, **MSE}, TASKS, {**CLIPPED, "compile": True}, STEPS),
     "MetaLSTM": Method("MetaLSTM", WHOLE, {"n_inner_steps": 5, "first_order": False, **MSE}, FEW, RULE, STEPS),
     "LearnedOptimizer": Method(
-        "LearnedOptimizer", WHOLE, {"n_inner_steps": 10, "scale": 0.01, **MSE}, FEW, RULE, STEPS
+        "LearnedOptimizer", WHOLE, {"n_inner_steps": 20, "truncation": 10, "scale": 0.01, **MSE}, FEW,
+        {**RULE, "validate_every": 100}, {"n_steps": [1, 5, 10, 20]},
     ),
     "HyperNetwork": Method("HyperNetwork", {"encoder": IDENTITY, **WHOLE}, {"n_features": 1, **MSE}, TASKS, BASE),
     "NeuralProcess": Method("NeuralProcess", {"encoder": IDENTITY}, {"n_features": 1}, TASKS, BASE),
@@ -54,4 +57,4 @@ PUBLISHED = {
     "joint training": [2.41, 2.23, 2.19],
 }
 TESTS = {f"{n} points": {"n_shot": n, **SIZES} for n in (10, 5)}
-STUDY = Study("sinusoids", METHODS, TESTS, "sinusoids", published=PUBLISHED)
+STUDY = Study("sinusoids", METHODS, TESTS, "sinusoids", snapshots=(), published=PUBLISHED)
