@@ -1,0 +1,347 @@
+"""How a part of a study is made: train one learner in segments, test it on the way and at the end, gather."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import time
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load
+from torch.utils._pytree import tree_map
+
+from metalearn._files import write_whole
+from metalearn.episodes import Episode, Pool
+from metalearn.evaluation import Score, evaluate
+from metalearn.experiments import _store
+from metalearn.experiments.study import TASKS_PER_DRAW, Method, Study, n_examples, sampler, source
+from metalearn.learners import Learner
+from metalearn.learners._encoder import EncoderLearner
+from metalearn.learners._settings import from_settings, known_learners
+from metalearn.networks import norm_policies
+from metalearn.runtime import pick_device, stream
+from metalearn.training import History, cosine, fit, read_checkpoint
+
+N_VALIDATION_TASKS = 200
+
+
+def run(
+    study: Study,
+    label: str,
+    seed: int,
+    *,
+    seconds: float | None = None,
+    device: str | None = None,
+    home: Path = _store.HERE,
+    progress: bool = True,
+) -> str:
+    """Make one part of a study, or go on making it, and return in a line what was done.
+
+    Args:
+        study: The study.
+        label: Of the method.
+        seed: Of the initial weights and of the training tasks.
+        seconds: Stop after so many processor seconds of training in all, where the method has more; the part is then
+            recorded as cut short and goes on the next time.
+        device: Where to train and test; by default a GPU where there is one.
+        home: Folder that gets the results and the weights.
+        progress: Whether to show progress bars.
+
+    Raises:
+        KeyboardInterrupt: After Ctrl-C; the state is saved.
+        OSError: If a file cannot be written; earlier ones are whole.
+    """
+    name = f"{study.name}, {label}, seed {seed}"
+    if is_done(study, label, seed, home):
+        return f"{name}: done before"
+    method, trained = study.methods[label], study.methods[label].weights or label
+    folder = _store.runs_folder() / study.name / f"{study.key(trained, seed)}-{study.training_digest(label, seed)[:12]}"
+    with _store.lock(folder / "lock") as mine:
+        if not mine:
+            return f"{name}: left to another runner, process {(folder / 'lock').read_text()}, which is at it"
+        part = _Part(study, study.methods[trained], seed, folder, pick_device(device), progress)
+        training = part.train(seconds)
+        learner = part.learner(method)
+        rows = part.snapshots() if trained == label else []
+        rows += part.test(learner, method)
+    record = {
+        **{"method": label, "seed": seed, "digest": study.digest(label, seed), "trained_as": trained},
+        **{"training_digest": study.training_digest(label, seed), "values": study.key(label, seed)},
+        "weights": f"{study.name}/{study.key(trained, seed)}.safetensors" if training["n_steps"] else None,
+        **training,
+        **_store.environment(),
+        "rows": rows,
+    }
+    own_weights = record["weights"] is not None and trained == label
+    _store.gather(study, record, part.weights_file(record) if own_weights else None, home)
+    return f"{name}: {trained_text(record)}"
+
+
+def is_done(study: Study, label: str, seed: int, home: Path = _store.HERE) -> bool:
+    """Return whether a part was made with these settings and needs no more training."""
+    parts = (_store.read_record(study.name, home) or {}).get("parts", [])
+    digest = study.digest(label, seed)
+    return any(part["digest"] == digest and part["stopped"] != "cut short" for part in parts)
+
+
+def trained_text(part: Mapping[str, Any]) -> str:
+    """Return in words how long a part was trained, and what ended it."""
+    steps, of, stopped = part["n_steps"], part["of"], part["stopped"]
+    texts = {
+        "untrained": "not trained",
+        "steps": f"{steps:,} steps",
+        "patience": f"{steps:,} steps, until validation no longer improved",
+        "seconds": f"{steps:,} of {of:,} steps, the budget",
+        "diverged": f"diverged at step {steps:,}",
+        "cut short": f"{steps:,} of {of:,} steps, cut short",
+    }
+    return texts[stopped] + (f" ({part['cpu_seconds']:.0f} s)" if steps else "")
+
+
+@dataclass
+class _Part:
+    """One learner of a study while it is trained and tested; the folder holds all that is needed to go on."""
+
+    study: Study
+    method: Method
+    seed: int
+    folder: Path
+    device: torch.device
+    progress: bool
+
+    def train(self, seconds: float | None) -> dict[str, Any]:
+        """Train to the end, or until ``seconds``, with a test at each snapshot; return what is recorded of it."""
+        options = self.method.training
+        if self.state().get("stopped", "cut short") != "cut short":
+            return dict(self.state()["training"], stopped=self.state()["stopped"])
+        torch.manual_seed(self.seed)
+        learner = from_settings(self.method.settings).to(self.device)
+        if options.channels_last:
+            learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        limit = options.max_seconds if seconds is None else min(seconds, options.max_seconds)
+        history, stopped = self._segments(learner, limit)
+        if stopped == "seconds" and limit < options.max_seconds:
+            stopped = "cut short"
+        knots = [[0, 0.0], *self.state().get("knots", []), [history.n_steps, history.cpu_seconds]]
+        steps, times = zip(*knots, strict=True)
+        training = {
+            "stopped": stopped,
+            "n_steps": history.n_steps,
+            "of": options.n_steps,
+            "examples": history.n_steps * n_examples(self.method.episodes) if history.n_steps else 0,
+            "cpu_seconds": round(history.cpu_seconds, 1),
+            "seconds": round(history.seconds, 1),
+            "best_step": history.best_step,
+            "validation": [
+                [step, _digits(mean), _digits(ci95), round(float(np.interp(step, steps, times)), 1)]
+                for step, mean, ci95 in history.validation
+            ],
+        }
+        content = _store.pack_weights(learner.state_dict(), {})
+        write_whole(self.folder / "weights.safetensors", lambda file: file.write(content))
+        self.keep(training=training, stopped=stopped)
+        return training
+
+    def _segments(self, learner: Learner, limit: float) -> tuple[History, str]:
+        """Fit as far as each snapshot, test, and go on to the limit; return the history and what ended it."""
+        if self.method.training.n_steps == 0:
+            if self.method.episodes:
+                self._measure(learner)
+            return History(), "untrained"
+        begun = time.process_time()
+        try:
+            for budget in [*(second for second in self.study.snapshots if second < limit), limit]:
+                history = self._fit(learner, budget)
+                if history.interrupted:
+                    raise KeyboardInterrupt
+                if history.stopped != "seconds" or budget == limit:
+                    return history, history.stopped or "steps"
+                self._snapshot(learner, budget, history)
+        except FloatingPointError as error:
+            return self._diverged(learner, error, time.process_time() - begun)
+        raise AssertionError("the last segment returns")
+
+    def _fit(self, learner: Learner, budget: float) -> History:
+        options, test = self.method.training, self.study.validation(self.method)
+        validate = self._tasks(self._split("validation"), test)
+        # Where tasks diverge, their mean says nothing of the others: errors are compared by their median.
+        score = (lambda found: found) if "n_way" in test else _by_median
+        learner.how = options.how  # type: ignore[assignment]
+        return fit(
+            learner,
+            self._training_sampler(),
+            options.n_steps,
+            optimizer=_optimizer(learner, options.outer_lr, options.head_lr or options.outer_lr),
+            schedule=cosine(options.n_steps) if options.schedule == "cosine" else None,
+            max_grad_norm=options.max_grad_norm,
+            validate=lambda: score(evaluate(learner, validate, N_VALIDATION_TASKS, stream="validation", seed=0)),
+            validate_every=options.validate_every,
+            patience=options.patience,
+            max_seconds=budget,
+            checkpoint=self.folder / "checkpoint.pt",
+            checkpoint_every=options.validate_every,
+            seed=self.seed,
+            progress=self.progress,
+            compile=options.compile,
+        )
+
+    def _diverged(self, learner: Learner, error: FloatingPointError, seconds: float) -> tuple[History, str]:
+        """Return the history of a run that diverged; the learner gets the weights that scored best before."""
+        found = re.search(r"at step (\d+)", str(error))
+        if found is None:
+            raise error
+        n_steps, path = int(found[1]), self.folder / "checkpoint.pt"
+        if not path.exists():
+            return History([math.nan] * n_steps, cpu_seconds=seconds, seconds=seconds), "diverged"
+        checkpoint = read_checkpoint(path)
+        history = History(**checkpoint["history"])
+        history.losses += [math.nan] * (n_steps - history.n_steps)
+        if checkpoint["best"] is not None:
+            learner.load_state_dict(checkpoint["best"])
+        return history, "diverged"
+
+    def _snapshot(self, learner: Learner, budget: float, history: History) -> None:
+        state = self.state()
+        if any(row["at"] == budget for row in state.get("snapshots", [])):
+            return
+        rows = self.test(learner, self.method, list(self.study.tests)[:1], at=budget, trained_steps=history.n_steps)
+        knots = [*state.get("knots", []), [history.n_steps, history.cpu_seconds]]
+        self.keep(snapshots=state.get("snapshots", []) + rows, knots=knots)
+
+    def learner(self, method: Method) -> Learner:
+        """Return the trained learner, or another method with its weights, ready to be tested."""
+        torch.manual_seed(self.seed)
+        learner = from_settings(method.settings)
+        learner.load_state_dict(load((self.folder / "weights.safetensors").read_bytes()))
+        if method.training.channels_last:
+            learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        learner.how = method.training.how  # type: ignore[assignment]
+        return learner.to(self.device).eval()
+
+    def test(
+        self, learner: Learner, method: Method, names: list[str] | None = None, **also: Any
+    ) -> list[dict[str, Any]]:
+        """Return a row for each test, and for each number of inner steps, with the values of all tasks."""
+        rows = []
+        tested, pool = encoded(learner, self._split("test"))
+        for name, test in self.study.tests.items():
+            if not method.fits(test) or name not in (names or self.study.tests):
+                continue
+            chosen = {key: self._tune(learner, method, test, key) for key in method.test.get("tune", {})}
+            for key, value in chosen.items():
+                setattr(tested, key, value)
+            steps = method.test.get("n_steps")
+            scores = evaluate(tested, self._tasks(pool, test), test["n_tasks"], steps, stream="test", seed=0)
+            for k, score in scores.items() if isinstance(scores, dict) else [(None, scores)]:
+                rows.append({"test": name, "n_steps": k, **also, **chosen, **summary(score, test)})
+        return rows
+
+    def _tune(self, learner: Learner, method: Method, test: Mapping[str, Any], key: str) -> Any:
+        """Return the value of a setting that is best on validation tasks, after the largest number of inner steps."""
+        tasks, steps = self._tasks(self._split("validation"), test), max(method.test["n_steps"])
+        best, found = None, None
+        for value in method.test["tune"][key]:
+            setattr(learner, key, value)
+            score = evaluate(learner, tasks, N_VALIDATION_TASKS, steps, stream="validation", seed=0)
+            score = score if "n_way" in test else _by_median(score)
+            if score.better_than(best):
+                best, found = score, value
+        return found
+
+    def _tasks(self, pool: Any, test: Mapping[str, Any]) -> Callable[[torch.Generator], Episode]:
+        sizes = {key: value for key, value in test.items() if key not in ("n_tasks", "diverged_above")}
+        return sampler(pool, n_tasks=TASKS_PER_DRAW, **sizes)
+
+    def _training_sampler(self) -> Callable[[torch.Generator], Any]:
+        pool = self._split("train")
+        return sampler(pool.to(self.device) if isinstance(pool, Pool) else pool, **self.method.episodes)
+
+    def _split(self, name: str) -> Any:
+        found = source(self.study.data)
+        return getattr(found, name, found)
+
+    @torch.no_grad()
+    def _measure(self, learner: Learner) -> None:
+        sample, generator = self._training_sampler(), stream(self.seed, "statistics")
+        learner.train().update_statistics([sample(generator).to(self.device) for _ in range(10)])
+
+    def state(self) -> dict[str, Any]:
+        """Return what is known of this part's training."""
+        path = self.folder / "part.json"
+        state: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        return state
+
+    def keep(self, **news: Any) -> None:
+        """Write what is known of this part's training."""
+        content = json.dumps({**self.state(), **news}).encode()
+        write_whole(self.folder / "part.json", lambda file: file.write(content))
+
+    def snapshots(self) -> list[dict[str, Any]]:
+        """Return the rows of the tests that were made on the way."""
+        return list(self.state().get("snapshots", []))
+
+    def weights_file(self, record: Mapping[str, Any]) -> bytes:
+        """Return the content of the file of weights that ships: with the settings, and whose numbers it stands for."""
+        header = {key: record[key] for key in ("method", "seed", "n_steps", "training_digest")}
+        header |= {"study": self.study.name, "settings": self.method.settings}
+        header["revision"] = getattr(known_learners()[self.method.learner], "revision", 1)
+        return _store.pack_weights(load((self.folder / "weights.safetensors").read_bytes()), header)
+
+
+@torch.no_grad()
+def encoded(learner: Learner, pool: Any) -> tuple[Learner, Any]:
+    """Return a copy of the learner for features in place of inputs, and the pool of features: each is computed once.
+
+    Where the encoder does not treat each input by itself, and always alike, both are returned as they are.
+    """
+    if not isinstance(learner, EncoderLearner) or getattr(learner, "encoder_lr", False) or not isinstance(pool, Pool):
+        return learner, pool
+    encoder: torch.nn.Module = learner.encoder
+    if norm_policies(encoder) - {"frozen", "none"}:
+        return learner, pool
+    device = next((parameter.device for parameter in learner.parameters()), torch.device("cpu"))
+    learner.eval()
+    rows = torch.split(torch.arange(len(pool)), 500)
+    features = torch.cat([encoder(tree_map(lambda x: x.to(device), pool.read(part))).cpu() for part in rows])
+    comparer = deepcopy(learner)
+    comparer.encoder = torch.nn.Identity()
+    return comparer, Pool(features, pool.y, class_names=pool.class_names)
+
+
+def summary(score: Score, test: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is recorded of a score: numbers that are not finite as ``None``, and the values of all tasks."""
+    values = score.per_task.double()
+    diverged = ~values.isfinite() | (values > test.get("diverged_above", math.inf))
+    answers = {"n_answers": test["n_way"] * test["n_query"]} if "n_way" in test else {}
+    numbers = {"mean": score.mean, "ci95": score.ci95, "median": score.median}
+    share = {"diverged": float(diverged.double().mean()), "n_tasks": score.n_tasks, **answers}
+    return {**{key: _digits(x) for key, x in numbers.items()}, **share, "per_task": score.per_task.tolist()}
+
+
+def _by_median(score: Score) -> Score:
+    """Return the score with its median for its mean, and the half-width of the median's 95 % interval by ranks."""
+    ordered, half = score.per_task.double().nan_to_num(nan=math.inf).sort().values, 0.98 * math.sqrt(score.n_tasks)
+    middle = (score.n_tasks - 1) / 2
+    low, high = ordered[math.floor(middle - half)], ordered[math.ceil(middle + half)]
+    return replace(score, mean=score.median, ci95=float(high - low) / 2)
+
+
+def _optimizer(learner: Learner, encoder_lr: float, head_lr: float) -> torch.optim.Optimizer:
+    """Return Adam with a rate of its own for what is not the encoder."""
+    rates = {True: encoder_lr, False: head_lr}
+    groups: dict[bool, list[torch.nn.Parameter]] = {True: [], False: []}
+    for name, parameter in learner.named_parameters():
+        if parameter.requires_grad:
+            groups[name.startswith("encoder.")].append(parameter)
+    return torch.optim.Adam([{"params": part, "lr": rates[key]} for key, part in groups.items() if part])
+
+
+def _digits(value: float) -> float | None:
+    return float(f"{value:.6g}") if math.isfinite(value) else None
