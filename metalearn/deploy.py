@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from metalearn._saved import read_file, rebuild, settings_of, write_file
+from metalearn._saved import read_file, rebuild, write_file
 from metalearn._support import Label, check_answers, check_outputs, like, prepare, read_images, read_support
 from metalearn.episodes import Pool, sample_episodes
 from metalearn.evaluation import Score
 from metalearn.learners import Learner
+from metalearn.learners._settings import settings_of
 
 
 class Classifier:
