@@ -16,7 +16,7 @@ from metalearn.learners import Learner
 from metalearn.networks import MLP, Conv4, RelationModule
 
 LEARNERS = {name: getattr(learners, name) for name in learners.__all__ if name != "Learner"}
-NETWORKS: dict[str, type[Any]] = {
+NETWORKS: dict[str, type[nn.Module]] = {
     "Conv4": Conv4,
     "MLP": MLP,
     "RelationModule": RelationModule,
@@ -24,12 +24,13 @@ NETWORKS: dict[str, type[Any]] = {
     "Identity": nn.Identity,
     "ReLU": nn.ReLU,
 }
-LOSSES: dict[str, Callable[..., Tensor]] = {"cross_entropy": F.cross_entropy, "mse_loss": F.mse_loss}
+_LOSS_NAMES = ["cross_entropy", "nll_loss", "multi_margin_loss", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"]
+LOSSES: dict[str, Callable[..., Tensor]] = {name: getattr(F, name) for name in _LOSS_NAMES}
 
 
 def known_learners() -> dict[str, type[Learner]]:
     """Return the learners that a name can stand for: the package's, and all others that were imported."""
-    return {**LEARNERS, **getattr(Learner, "registry", {})}
+    return {**Learner.registry, **LEARNERS}
 
 
 def settings_of(learner: Learner) -> dict[str, Any]:
@@ -46,29 +47,41 @@ def settings_of(learner: Learner) -> dict[str, Any]:
     """
     name, known = type(learner).__name__, known_learners()
     if known.get(name) is not type(learner):
-        raise ValueError(f"save knows the learners {sorted(known)}, got {name}: save its state_dict yourself")
+        raise ValueError(
+            f"a learner is found again by the name of its class, but {name} stands for {known.get(name)}, not for"
+            f" {type(learner)}: give yours a name of its own, without an underscore before it"
+        )
     arguments = {}
     for key in inspect.signature(type(learner)).parameters:
+        if not hasattr(learner, key):
+            raise ValueError(
+                f"a learner is saved by its constructor's arguments, each an attribute of the same name, but {name} has"
+                f" no attribute {key!r}: set self.{key} = {key} in its __init__"
+            )
         value = getattr(learner, key)
         try:
             arguments[key] = network_of(value) if isinstance(value, nn.Module) and key != "loss_fn" else _plain(value)
         except TypeError as error:
             raise ValueError(
-                f"save keeps numbers, lists of numbers and the loss F.cross_entropy or F.mse_loss, but {name}'s {key}"
-                f" is {value!r}: save its state_dict yourself"
+                f"settings are numbers, text, lists of such, and losses of torch.nn.functional ({', '.join(LOSSES)}),"
+                f" but {name}'s {key} is {value!r}: save its state_dict yourself"
             ) from error
     return {"learner": name, "arguments": arguments}
 
 
-def from_settings(settings: Mapping[str, Any], *, models: Mapping[str, nn.Module] | None = None) -> Learner:
+def from_settings(
+    settings: Mapping[str, Any], *, models: Mapping[str, nn.Module] | None = None, kind: type[Learner] | None = None
+) -> Learner:
     """Build a learner from its settings, with fresh weights; under ``torch.device("meta")`` without any.
 
     Args:
         settings: As :func:`settings_of` returns them: ``{"learner": name, "arguments": {...}}``.
         models: Networks in place of those that the settings name, by the name of the argument.
+        kind: The learner's class; ``None``: the one of that name, of the package or of a module that was imported.
 
     Raises:
-        ValueError: If the learner is unknown, or a network is none of the package's and ``models`` lacks it.
+        ValueError: If the learner is unknown or ``kind`` is another, or a network is none of the package's and
+            ``models`` lacks it.
 
     Example:
         >>> network = {"network": "MLP", "config": {"sizes": [1, 40, 1]}}
@@ -76,9 +89,12 @@ def from_settings(settings: Mapping[str, Any], *, models: Mapping[str, nn.Module
         >>> from_settings(settings).inner_lr
         0.4
     """
-    name, known, arguments = settings["learner"], known_learners(), dict(settings["arguments"])
+    name, arguments = settings["learner"], dict(settings["arguments"])
+    known = known_learners() if kind is None else {kind.__name__: kind}
     if name not in known:
-        raise ValueError(f"no learner {name!r}; known: {sorted(known)} (import the file that defines yours)")
+        raise ValueError(
+            f"no learner {name!r}; known: {sorted(known)}. Import the module that defines it, or pass learner="
+        )
     for key, value in arguments.items():
         if models and key in models:
             arguments[key] = models[key]
@@ -97,8 +113,8 @@ def is_network(value: Any) -> bool:
 
 def network_of(model: nn.Module) -> dict[str, Any]:
     """Return a network as its class's name and its arguments; the arguments of a stranger's network are ``None``."""
-    name: str = type(model).__name__
-    if isinstance(model, nn.Sequential) and name == "Sequential":
+    name = type(model).__name__
+    if type(model) is nn.Sequential:
         parts = [network_of(part) for part in model]
         return {"network": name, "config": None if any(part["config"] is None for part in parts) else {"parts": parts}}
     if NETWORKS.get(name) is type(model):
@@ -124,8 +140,7 @@ def build_network(settings: Mapping[str, Any]) -> nn.Module:
             f"a {name} is not the package's own network, so that its settings are not enough to build it: give the"
             f" network itself; known are {sorted(NETWORKS)}"
         )
-    network: nn.Module = NETWORKS[name](**config)
-    return network
+    return NETWORKS[name](**config)
 
 
 def _plain(value: Any) -> Any:
