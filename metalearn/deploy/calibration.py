@@ -10,8 +10,9 @@ from torch.utils._pytree import tree_map
 
 from metalearn.deploy.inputs import Form, example_form
 from metalearn.deploy.support import Label, like
-from metalearn.episodes import Pool, sample_episodes
 from metalearn.learners import Learner
+from metalearn.pools import Pool
+from metalearn.sampling import sample_episodes
 
 
 def check_pool(pool: Pool, class_names: Sequence[Label]) -> None:

@@ -15,9 +15,9 @@ from metalearn.deploy.files import learner_settings, read_file, rebuild, write_f
 from metalearn.deploy.inputs import describe, described_form, example_form
 from metalearn.deploy.predictor import Predictor
 from metalearn.deploy.support import Label, prepare, read_support
-from metalearn.episodes import Pool
 from metalearn.evaluation import Score
 from metalearn.learners import Learner
+from metalearn.pools import Pool
 from metalearn.runtime import default_seed, stream
 
 

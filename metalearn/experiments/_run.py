@@ -18,7 +18,7 @@ from safetensors.torch import load
 from torch.utils._pytree import tree_map
 
 from metalearn._files import write_whole
-from metalearn.episodes import Episode, Pool
+from metalearn.episodes import Episode
 from metalearn.evaluation import Score, evaluate
 from metalearn.experiments import _store
 from metalearn.experiments.study import TASKS_PER_DRAW, Method, Study, n_examples, sampler, source
@@ -26,6 +26,7 @@ from metalearn.learners import Learner
 from metalearn.learners._encoder import EncoderLearner
 from metalearn.learners._settings import from_settings, known_learners
 from metalearn.networks import norm_policies
+from metalearn.pools import Pool
 from metalearn.runtime import pick_device, stream
 from metalearn.training import History, cosine, fit, read_checkpoint
 

@@ -14,8 +14,9 @@ from metalearn import data as sources
 from metalearn.data.glyphs import SHA256 as GLYPHS
 from metalearn.data.omniglot import SHA256 as OMNIGLOT
 from metalearn.data.omniglot import VINYALS
-from metalearn.episodes import Pool, sample_episodes, sample_pairs, sample_triplets
 from metalearn.learners._settings import known_learners
+from metalearn.pools import Pool
+from metalearn.sampling import sample_episodes, sample_pairs, sample_triplets
 
 RUNNER = 1  # in each digest; raise it when a change of the runner, of fit or of the samplers moves all numbers
 TASKS_PER_DRAW = 20  # tests draw so many tasks at a time: the draws decide which tasks they are
