@@ -305,12 +305,13 @@ def _recomputed(step: Callable[..., Any], *args: Any) -> Any:
     """Take a step of which only the arguments are kept; it runs again to be differentiated."""
     tensors, fill = _tensors_of(args)
     fills: list[Callable[[Iterable[Tensor]], Any]] = []
+    passed: list[int | None] = []  # for each output, the argument that comes back as it is (rates of steps to come)
 
     def run(*tensors: Tensor) -> tuple[Tensor, ...]:
         outputs, fill_outputs = _tensors_of(step(*fill(tensors)))
-        fills[:] = [fill_outputs]
-        same = {id(tensor) for tensor in tensors}  # autograd wants a view of an argument that comes back as it is
-        return tuple(output.view_as(output) if id(output) in same else output for output in outputs)
+        place = {id(tensor): i for i, tensor in enumerate(tensors)}
+        fills[:], passed[:] = [fill_outputs], [place.get(id(output)) for output in outputs]
+        return tuple(output for output in outputs if id(output) not in place)
 
     state, kind = random_state(tensors), tensors[0].device.type
     enabled, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
@@ -326,7 +327,8 @@ def _recomputed(step: Callable[..., Any], *args: Any) -> Any:
             "recompute=True cannot be compiled with random numbers in the inner loop (dropout): a trace has no random"
             " state to bring back. Leave recompute or compile out"
         )
-    return fills[0](outputs)
+    new = iter(outputs)
+    return fills[0](next(new) if place is None else tensors[place] for place in passed)
 
 
 def _tensors_of(tree: Any) -> tuple[list[Tensor], Callable[[Iterable[Tensor]], Any]]:

@@ -402,7 +402,7 @@ def test_answers_that_depend_on_their_neighbours_are_refused(model):
 
 
 def test_batchnorm_with_running_statistics_is_constant_in_eval_mode():
-    learner = Prototypical(nn.Sequential(nn.BatchNorm2d(1), nn.Flatten())).train()
+    learner = Prototypical(nn.Sequential(nn.BatchNorm2d(1), nn.Flatten()).eval()).train()
     assert Classifier.fit(learner, photos(), LABELS).predict(photos()[3]) == "fig"
 
 

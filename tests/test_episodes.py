@@ -212,10 +212,10 @@ def test_pairs_of_inputs_with_a_mask_train_a_siamese_network():
 
 def test_inputs_with_a_mask_are_no_pairs():
     pool = sentences()
-    with pytest.raises(ValueError, match=r"'contrastive' needs pairs, got a batch of kind 'labelled'"):
+    with pytest.raises(ValueError, match=r"'contrastive' learns from pairs, got a batch of kind 'labelled'"):
         fit(Siamese(Tokens()), pool.batches(8), 1, progress=False)
     with pytest.raises(ValueError, match=r"build it with Batch\(..., kind='pairs'\)"):
-        Siamese(nn.Identity()).pairs_loss(Batch((torch.zeros(2, 1), torch.zeros(2, 1)), torch.tensor([0, 1])))
+        Siamese(nn.Identity()).batch_loss(Batch((torch.zeros(2, 1), torch.zeros(2, 1)), torch.tensor([0, 1])))
     with pytest.raises(ValueError, match=r"Transfer learns from labelled batches, got pairs"):
         fit(Transfer(Tokens(), 3), pool.pairs(8), 1, progress=False)
     assert fit(Transfer(Tokens(), 3), pool.batches(8), 60, outer_lr=0.1, progress=False).losses[-1] < 0.1

@@ -96,5 +96,5 @@ def test_dropout_differs_between_tasks():
 def test_bad_input():
     with pytest.raises(ValueError, match=r"how must be one of \['auto', 'vmap', 'loop'\], got 'fast'"):
         over_tasks(lambda episode: episode.query_y, tasks(), "fast")
-    with pytest.raises(ValueError, match="expected a batch of episodes, every tensor"):
+    with pytest.raises(ValueError, match="got one task, expected a batch"):
         over_tasks(lambda episode: episode.query_y, Episode(*[torch.zeros(5)] * 4))

@@ -92,9 +92,10 @@ def check_loss(learner: Learner, y: Tensor, n_classes: int) -> None:
 
 
 def check_outputs(learner: Learner, x: Inputs, y: Tensor, n_classes: int) -> None:
-    """Try the learner on labels that are all 0, which are in range whatever the number of its outputs."""
+    """Try the learner without inner steps, whose loss would stumble over labels beyond the number of its outputs."""
+    n_steps = None if learner.n_inner_steps is None else 0
     try:
-        logits = learner.predict(learner.adapt(x, torch.zeros_like(y), n_way=n_classes), x)
+        logits = learner.predict(learner.adapt(x, y, n_way=n_classes, n_steps=n_steps), x)
     except _MISFIT as error:
         raise ValueError(
             f"the learner's network does not take examples of shape {form_of(tree_map(lambda leaf: leaf[0], x))}: bring"

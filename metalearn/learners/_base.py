@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.utils._pytree import tree_leaves
 
 from metalearn.episodes import Batch, Episode, Inputs
-from metalearn.learners._checks import check_values, refuse_running_statistics, unchanged
+from metalearn.learners._checks import check_values, refuse_running_statistics, running_norms, unchanged
 from metalearn.networks import BatchStatistics, measured_on_support, set_statistics
 from metalearn.vectorize import How, over_tasks, pick_how
 
@@ -48,7 +48,8 @@ class Learner(nn.Module, ABC):
         revision: Raised when a change of the class moves the numbers that it gives.
 
     Raises:
-        ValueError: If a network has BatchNorm layers with running statistics, which a pure ``adapt`` must not write.
+        ValueError: If a network has BatchNorm layers in ``train`` mode with running statistics, which a pure ``adapt``
+            must not write. In ``eval`` mode they stay in it.
 
     Example:
         >>> import torch
@@ -183,8 +184,10 @@ class Learner(nn.Module, ABC):
             self.predict(adapted, task.query_x)
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode; where inner steps move weights, ``"frozen"`` layers keep to their stored statistics."""
+        """Set the mode; running BatchNorm, and ``"frozen"`` layers that inner steps move, keep their statistics."""
         super().train(mode)
+        for layer in running_norms(self):
+            layer.eval()
         if self.steps_on is not None:
             for layer in self.get_submodule(self.steps_on).modules():
                 if isinstance(layer, BatchStatistics) and layer.policy == "frozen":

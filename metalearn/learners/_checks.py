@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from metalearn._torch import is_traced, is_transformed
+from metalearn._torch import AnyBatchNorm, is_traced, is_transformed
 from metalearn.episodes import Batch, Episode
-from metalearn.networks import norm_policies
 
 CHANGES = (
     "the model's forward pass changes {}, which adapt and predict must not do. For BatchNorm with running statistics:"
@@ -63,12 +62,18 @@ def check_values(batch: Episode | Batch) -> None:
 
 
 def refuse_running_statistics(name: str, module: nn.Module) -> None:
-    """Refuse a network whose BatchNorm layers write running statistics in train mode."""
-    if "running" in norm_policies(module):
+    """Refuse a network with BatchNorm layers in ``train`` mode that write running statistics."""
+    if any(layer.training for layer in running_norms(module)):
         raise ValueError(
             f"{name} has BatchNorm layers that write running statistics, which adapt and predict must not do: convert"
-            " it with metalearn.networks.convert_norms(model, policy); policy='frozen' keeps its statistics"
+            " it with metalearn.networks.convert_norms(model, policy), or call its eval() first to keep what it has"
+            " stored"
         )
+
+
+def running_norms(module: nn.Module) -> list[nn.Module]:
+    """Return torch's BatchNorm layers that keep running statistics."""
+    return [layer for layer in module.modules() if isinstance(layer, AnyBatchNorm) and layer.track_running_stats]
 
 
 @contextmanager
