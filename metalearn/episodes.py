@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._pytree import tree_leaves, tree_map
 
+from metalearn._given import check_finite, dims, int64
+
 Inputs = Any  # a tensor whose first axis counts examples, or a pytree of such tensors (tokens with a mask, say)
 BatchKind = Literal["labelled", "pairs", "triplets"]
 
@@ -50,7 +52,7 @@ class Episode:
     def __post_init__(self) -> None:
         if self.n_way is not None:
             for name in ("support_y", "query_y"):
-                object.__setattr__(self, name, _long(getattr(self, name)))
+                object.__setattr__(self, name, int64(getattr(self, name)))
         support, query = tree_leaves(self.support_x), tree_leaves(self.query_x)
         if len(support) != len(query):
             raise ValueError(f"support_x has {len(support)} tensors, query_x has {len(query)}: give both the same form")
@@ -58,13 +60,13 @@ class Episode:
             for leaf in x:
                 if leaf.ndim == 0 or y.ndim == 0 or leaf.shape[0] != y.shape[0]:
                     raise ValueError(
-                        f"{name}_x and {name}_y must share their first axis, got shapes {_shape(leaf)} and {_shape(y)}"
+                        f"{name}_x and {name}_y must share their first axis, got shapes {dims(leaf)} and {dims(y)}"
                     )
         pairs = [("x", s, q) for s, q in zip(support, query, strict=True)] + [("y", self.support_y, self.query_y)]
         for name, s, q in pairs:
             if s.ndim != q.ndim or s.shape[2:] != q.shape[2:]:
                 raise ValueError(
-                    f"support_{name} and query_{name} must hold examples of one shape, got {_shape(s)} and {_shape(q)}"
+                    f"support_{name} and query_{name} must hold examples of one shape, got {dims(s)} and {dims(q)}"
                 )
 
     def __len__(self) -> int:
@@ -93,7 +95,7 @@ class Episode:
         """
         many = self.support_y.ndim > (2 if self.n_way is None else 1)
         names = ("support_x", "query_x", "support_y", "query_y")
-        _check_finite({name: getattr(self, name) for name in names}, "tasks" if many else "rows")
+        check_finite({name: getattr(self, name) for name in names}, "tasks" if many else "rows")
         if self.n_way is None:
             return
         for name, y in {"support_y": self.support_y, "query_y": self.query_y}.items():
@@ -112,7 +114,7 @@ class Episode:
     def __repr__(self) -> str:
         """Show shapes: the contents are rarely what one wants to see."""
         names = ("support_x", "support_y", "query_x", "query_y")
-        shapes = ", ".join(f"{name}={tree_map(_shape, getattr(self, name))}" for name in names)
+        shapes = ", ".join(f"{name}={tree_map(dims, getattr(self, name))}" for name in names)
         return f"Episode({shapes}, n_way={self.n_way})"
 
 
@@ -219,10 +221,10 @@ class Batch:
         if n_sides is not None and not (isinstance(self.x, tuple) and len(self.x) == n_sides):
             got = f"a tuple of {len(self.x)}" if isinstance(self.x, tuple) else type(self.x).__name__
             raise ValueError(f"kind={self.kind!r} needs x to be a tuple of {n_sides} inputs, got {got}")
-        object.__setattr__(self, "y", _long(self.y))
+        object.__setattr__(self, "y", int64(self.y))
         for leaf in tree_leaves(self.x):
             if leaf.ndim == 0 or self.y.ndim == 0 or len(leaf) != len(self.y):
-                raise ValueError(f"x and y must share their first axis, got shapes {_shape(leaf)} and {_shape(self.y)}")
+                raise ValueError(f"x and y must share their first axis, got shapes {dims(leaf)} and {dims(self.y)}")
 
     @property
     def sides(self) -> tuple[Inputs, ...]:
@@ -247,27 +249,8 @@ class Batch:
         Raises:
             ValueError: With the rows that hold them.
         """
-        _check_finite({"x": self.x, "y": self.y}, "rows")
+        check_finite({"x": self.x, "y": self.y}, "rows")
 
     def __repr__(self) -> str:
         """Show shapes."""
-        return f"Batch(x={tree_map(_shape, self.x)}, y={_shape(self.y)}, kind={self.kind!r})"
-
-
-def _check_finite(parts: dict[str, Any], counted: str) -> None:
-    for name, part in parts.items():
-        for leaf in tree_leaves(part):
-            if leaf.is_floating_point() and not leaf.isfinite().all():
-                bad = (~leaf.isfinite()).reshape(len(leaf), -1).any(1).nonzero().flatten().tolist()
-                raise ValueError(
-                    f"{name} holds NaN or infinite values, in {counted} {bad[:5]} of the batch: clean the data"
-                )
-
-
-def _long(y: Tensor) -> Tensor:
-    """Return integer labels as int64; floats and booleans are left to the checks."""
-    return y if y.is_floating_point() or y.dtype in (torch.int64, torch.bool) else y.long()
-
-
-def _shape(x: Tensor) -> list[int]:
-    return list(x.shape)
+        return f"Batch(x={tree_map(dims, self.x)}, y={dims(self.y)}, kind={self.kind!r})"

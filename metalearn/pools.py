@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
-from metalearn._counts import at_least_one
+from metalearn._given import at_least_one, check_inputs, class_ids, dims
 from metalearn.episodes import Batch, Inputs
 from metalearn.samplers import BatchSampler, EpisodeSampler, PairSampler, TripletSampler
 from metalearn.sampling import draws_on
@@ -50,8 +50,8 @@ class Pool:
         class_names: Sequence[str] | None = None,
         transform: Transform | None = None,
     ) -> None:
-        labels = _labels(y)
-        _check_inputs(x, labels)
+        labels = class_ids(y)
+        check_inputs(x, labels)
         classes, ids = torch.unique(labels, return_inverse=True)
         if class_names is not None and len(class_names) != len(classes):
             raise ValueError(f"expected a name for each of {len(classes)} classes, got {len(class_names)} names")
@@ -86,7 +86,7 @@ class Pool:
             raise ValueError(f"labels must be text or integers, got an array of type {y.dtype}")
         if images is None and x.is_floating_point() and x.ndim == 3:
             raise ValueError(
-                f"float examples {_shape(x)} may be grey images [n, height, width] or sequences [n, length, features]:"
+                f"float examples {dims(x)} may be grey images [n, height, width] or sequences [n, length, features]:"
                 " say images=True or images=False"
             )
         if x.dtype == torch.uint8 if images is None else images:
@@ -133,7 +133,7 @@ class Pool:
         """Show sizes."""
         low, high = int(self.class_sizes.min()), int(self.class_sizes.max())
         size = f"{low}" if low == high else f"{low} to {high}"
-        shape = tree_map(lambda leaf: _shape(leaf)[1:], self.x)
+        shape = tree_map(lambda leaf: dims(leaf)[1:], self.x)
         return f"Pool({len(self)} examples {shape}, {self.n_classes} classes of {size})"
 
     def to(self, device: torch.device | str) -> Pool:
@@ -239,7 +239,7 @@ class Pool:
             for start in range(0, len(self), batch_size):
                 index = torch.arange(start, min(start + batch_size, len(self)))
                 parts.append(encode(self.read(index, generator)))
-                got = [_shape(leaf) for leaf in tree_leaves(parts[-1])]
+                got = [dims(leaf) for leaf in tree_leaves(parts[-1])]
                 if any(shape[:1] != [len(index)] for shape in got):
                     raise ValueError(f"encode must return one row for each of {len(index)} examples, got shapes {got}")
         x = tree_map(lambda *leaves: torch.cat(leaves), *parts)
@@ -264,42 +264,6 @@ class Splits(NamedTuple):
     test: Pool
 
 
-def _labels(y: Tensor | Sequence[int]) -> Tensor:
-    """Return class labels as an int64 tensor, or say what they should be."""
-    array = None if isinstance(y, Tensor) else np.asarray(y)
-    if array is not None and array.size and array.dtype.kind not in "iu":
-        raise ValueError(f"y must hold integers [n], got values of type {array.dtype}: Pool.from_arrays takes text")
-    labels = torch.as_tensor(y if array is None else array.astype(np.int64))
-    if labels.is_floating_point() or labels.is_complex():
-        raise ValueError(f"y must hold integers [n], one class id for each example, got {labels.dtype}")
-    return labels.long()
-
-
-def _check_inputs(x: Inputs, y: Tensor) -> None:
-    leaves = tree_leaves(x)
-    if not leaves or not all(isinstance(leaf, Tensor) for leaf in leaves):
-        kinds = sorted({type(leaf).__name__ for leaf in leaves})
-        raise ValueError(
-            f"x must be a tensor or a pytree of tensors, got {kinds}: Pool.from_arrays takes arrays and lists"
-        )
-    for leaf in leaves:
-        if leaf.ndim == 0 or y.ndim != 1 or len(leaf) != len(y) or len(y) == 0:
-            raise ValueError(f"expected x [n, ...] and y [n] with n > 0, got shapes {_shape(leaf)} and {_shape(y)}")
-    if len(leaves) == 1 and _has_levels(leaves[0]):
-        raise ValueError(
-            f"float images must lie in [0, 1], got levels from 0 to {leaves[0].max().item():g}: divide them by 255, or"
-            " pass them as uint8"
-        )
-
-
-def _has_levels(x: Tensor) -> bool:
-    """Whether floats are surely images of levels 0 to 255: two axes of space, whole numbers, some above 2."""
-    if not x.is_floating_point() or x.ndim not in (3, 4) or min(x.shape[-2:]) < 2:
-        return False
-    low, high = x.aminmax()
-    return bool(low >= 0 and 2 < high <= 255) and bool((x == x.round()).all())
-
-
 def _channels_first(x: Tensor) -> Tensor:
     if x.ndim == 3:
         return x.unsqueeze(1)  # [n, 1, height, width]
@@ -318,7 +282,3 @@ def _generator_on(device: torch.device, generator: torch.Generator | None) -> to
         return generator
     seed = torch.randint(2**62, (), generator=generator, device=generator.device)
     return torch.Generator(device).manual_seed(int(seed))
-
-
-def _shape(x: Tensor) -> list[int]:
-    return list(x.shape)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import torch
 
-from metalearn._counts import at_least_one
+from metalearn._given import at_least_one
 from metalearn.episodes import Batch, Episode
 from metalearn.sampling import (
     check_pairs,

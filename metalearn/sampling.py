@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from metalearn._counts import at_least_one, only_ints
+from metalearn._given import at_least_one, only_ints
 from metalearn.episodes import Batch, Episode, Inputs
 
 if TYPE_CHECKING:

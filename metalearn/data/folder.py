@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metalearn._counts import at_least_one
+from metalearn._given import at_least_one
 from metalearn.pools import Pool
 
 Mode = Literal["L", "RGB"]
@@ -54,8 +54,8 @@ def folder(path: str | Path, image_size: int, mode: Mode = "RGB", *, invert: boo
             stacklevel=2,
         )
     images = torch.stack([read_image(file, image_size, mode, invert=invert) for file in files])
-    names = sorted({file.parent.name for file in files})
-    return Pool(images, [names.index(file.parent.name) for file in files], class_names=names)
+    classes = sorted({file.parent.name for file in files})
+    return Pool(images, [classes.index(file.parent.name) for file in files], class_names=classes)
 
 
 def read_image(file: str | Path, image_size: int, mode: Mode = "RGB", *, invert: bool = False) -> Tensor:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metalearn._counts import at_least_one
+from metalearn._given import at_least_one
 from metalearn.episodes import Episode
 from metalearn.samplers import TaskFamily
 
