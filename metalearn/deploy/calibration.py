@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map
+from metalearn._torch import tree_map
 
 from metalearn.deploy.inputs import Form, example_form
 from metalearn.deploy.support import Label, like

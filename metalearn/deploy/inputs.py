@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves, tree_map, tree_structure
+from metalearn._torch import tree_flatten, tree_leaves, tree_map
 
 from metalearn.episodes import Inputs
 
@@ -131,7 +131,7 @@ def as_batch(x: Inputs, form: Form) -> tuple[Inputs, bool]:
     pairs = [(a.shape, b.shape) for a, b in zip(forms, wanted, strict=False)]
     grey = len(pairs) == 1 and (1, *pairs[0][0]) == pairs[0][1]
     single = grey or all(shape == goal for shape, goal in pairs)
-    alike = tree_structure(x) == tree_structure(form) and [a.integer for a in forms] == [b.integer for b in wanted]
+    alike = tree_flatten(x)[1] == tree_flatten(form)[1] and [a.integer for a in forms] == [b.integer for b in wanted]
     if not alike or not (single or all(shape == (*forms[0].shape[:1], *goal) for shape, goal in pairs)):
         raise ValueError(
             f"expected one example {form}, as in the support set ([channels, height, width] for an image), or a batch"
