@@ -6,36 +6,39 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.fx.experimental.proxy_tensor import make_fx
-from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from metalearn._torch import compile_graph, trace, tree_flatten, tree_unflatten
 from metalearn.episodes import Batch, Episode
 from metalearn.learners._base import Learner
 from metalearn.learners._checks import episodes_only
 from metalearn.vectorize import over_tasks
 
-Gradient = Callable[[list[Tensor]], tuple[Tensor, list[Tensor | None]]]
+Gradient = Callable[[list[Tensor], list[Tensor]], tuple[Tensor, list[Tensor | None]]]
+Backend = Literal["inductor", "eager"]
 
 
-def compile_backward(learner: Learner) -> Callable[[Episode | Batch], Tensor]:
+def compile_backward(learner: Learner, *, backend: Backend = "inductor") -> Callable[[Episode | Batch], Tensor]:
     """Return a function that does what ``learner.backward`` does, compiled; ``fit(..., compile=True)`` calls it.
 
     The first batch of each shape takes seconds to compile (up to half a minute on a slow machine). It pays for small
-    networks and many outer steps. The gradient is the same up to rounding. The learner's settings are built in at
-    that first batch: change one, and compile anew. Parameters and statistics may change at any time.
+    networks and many outer steps. The gradient is the same up to rounding. The learner's settings and its modules are
+    built in at that first batch: change one, and compile anew. Values of parameters and statistics, ``requires_grad``,
+    the mode (``train`` or ``eval``) and the device may change at any time.
 
     Args:
         learner: A learner with the plain meta-gradient, which :meth:`metalearn.learners.Learner.backward` computes.
+        backend: ``"inductor"`` compiles the traced gradient; ``"eager"`` runs the trace as it is, to tell a fault of
+            the trace from one of the compiler.
 
     Returns:
         ``backward(batch) -> loss``, which adds to ``.grad``.
 
     Raises:
-        ValueError: If the learner has a ``backward`` of its own.
+        ValueError: If the learner has a ``backward`` of its own, ``backend`` is unknown, or tasks are of unequal shape.
         RuntimeError: If there is no C++ compiler.
 
     Example:
@@ -48,33 +51,52 @@ def compile_backward(learner: Learner) -> Callable[[Episode | Batch], Tensor]:
         raise ValueError(
             f"compile=True needs the plain meta-gradient, {type(learner).__name__} has its own: leave it out"
         )
+    if backend not in get_args(Backend):
+        raise ValueError(f"backend must be one of {list(get_args(Backend))}, got {backend!r}")
+    if backend == "inductor":
+        _check_compiler()
+    objective, compiled = _Objective(learner), dict[Hashable, Gradient]()
+    tensors = _Tensors(objective)
+
+    def add_gradient(part: Episode, n_tasks: int) -> Tensor:
+        leaves, form = tree_flatten((part.support_x, part.support_y, part.query_x, part.query_y))
+        values, trained = tensors.read(), tensors.trained()
+        kinds = [(leaf.shape, leaf.dtype, leaf.device) for leaf in leaves]
+        key = (*kinds, *trained, n_tasks, part.n_way, learner.training)
+        if key not in compiled:
+            names = [name for name, trains in zip(tensors.names, trained, strict=True) if trains]
+            compiled[key] = _compile(objective, leaves, form, names, n_tasks, part.n_way, backend)
+        loss, grads = compiled[key](leaves, values)
+        parameters = (value for value, trains in zip(values, trained, strict=True) if trains)
+        for p, grad in zip(parameters, grads, strict=True):
+            if grad is not None:
+                p.grad = grad if p.grad is None else p.grad + grad
+        return loss
+
+    def backward(batch: Episode | Batch) -> Tensor:
+        batch = episodes_only(learner, batch)
+        if not isinstance(batch, Episode):
+            raise ValueError(
+                f"compile=True needs tasks of one shape, got {type(batch).__name__}: leave compile out, or draw tasks"
+                " of one shape"
+            )
+        n_tasks = len(batch)
+        size = learner.chunk_size or n_tasks
+        if size >= n_tasks:
+            return add_gradient(batch, n_tasks)
+        losses = [add_gradient(batch[start : start + size], n_tasks) for start in range(0, n_tasks, size)]
+        return torch.stack(losses).sum()
+
+    return backward
+
+
+def _check_compiler() -> None:
     compiler = os.environ.get("CXX", {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++"))
     if shutil.which(compiler) is None:
         raise RuntimeError(
             f"compile=True needs a C++ compiler, found no {compiler!r}: install one (apt-get install g++), name another"
             " in the environment variable CXX, or leave compile out"
         )
-    objective, compiled = _Objective(learner), dict[Hashable, Gradient]()
-
-    def backward(batch: Episode | Batch) -> Tensor:
-        batch = episodes_only(learner, batch)
-        size = learner.chunk_size or len(batch)
-        total = batch.query_y.new_zeros((), dtype=torch.get_default_dtype())
-        trained = [name for name, p in objective.named_parameters() if p.requires_grad]
-        for start in range(0, len(batch), size):
-            leaves, form = tree_flatten(_parts(batch if size >= len(batch) else batch[start : start + size]))
-            key = (*((leaf.shape, leaf.dtype) for leaf in leaves), *trained, len(batch), batch.n_way, learner.training)
-            if key not in compiled:
-                compiled[key] = _compile(objective, leaves, form, trained, len(batch), batch.n_way)
-            loss, grads = compiled[key](leaves)
-            for name, grad in zip(trained, grads, strict=True):
-                p = objective.get_parameter(name)
-                if grad is not None:
-                    p.grad = grad if p.grad is None else p.grad + grad
-            total = total + loss
-        return total
-
-    return backward
 
 
 class _Objective(nn.Module):
@@ -90,15 +112,36 @@ class _Objective(nn.Module):
         return losses.sum() / n_tasks
 
 
+class _Tensors:
+    """The parameters and buffers of a module, read at each step without walking through its children again."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.names = [name for name, _ in (*module.named_parameters(), *module.named_buffers())]
+        places = [name.rpartition(".") for name in self.names]
+        self.places = [(module.get_submodule(path), name) for path, _, name in places]
+
+    def read(self) -> list[Tensor]:
+        return [getattr(owner, name) for owner, name in self.places]
+
+    def trained(self) -> list[bool]:
+        return [tensor.requires_grad for tensor in self.read()]
+
+
 def _compile(
-    objective: _Objective, leaves: list[Tensor], form: Any, trained: list[str], n_tasks: int, n_way: int | None
+    objective: _Objective,
+    leaves: list[Tensor],
+    form: Any,
+    trained: list[str],
+    n_tasks: int,
+    n_way: int | None,
+    backend: Backend,
 ) -> Gradient:
-    """Return ``gradient(leaves of a batch) -> loss, gradient of each trained parameter``; ``None`` where unused."""
-    names = list(_tensors(objective))
+    """Return ``gradient(leaves of a batch, values) -> loss, gradients of trained parameters``, ``None`` where unused."""
+    tensors = _Tensors(objective)
     unused: list[int] = []
 
     def gradient(*inputs: Tensor) -> list[Tensor]:
-        values = dict(zip(names, inputs[len(leaves) :], strict=True))
+        values = dict(zip(tensors.names, inputs[len(leaves) :], strict=True))
         values |= {name: values[name].detach().requires_grad_() for name in trained}
         support_x, support_y, query_x, query_y = tree_unflatten(list(inputs[: len(leaves)]), form)
         batch = Episode(support_x, support_y, query_x, query_y, n_way)
@@ -107,23 +150,16 @@ def _compile(
         unused[:] = [i for i, grad in enumerate(grads) if grad is None]
         return [loss.detach(), *(grad for grad in grads if grad is not None)]
 
-    example = [*leaves, *(t.detach() for t in _tensors(objective).values())]
-    graph = make_fx(gradient)(*example)
-    run: Any = torch._inductor.compile(graph, list(example))
+    example = [*leaves, *(tensor.detach() for tensor in tensors.read())]
+    run = trace(gradient, example)
+    if backend == "inductor":
+        run = compile_graph(run, example)
 
-    def call(leaves: list[Tensor]) -> tuple[Tensor, list[Tensor | None]]:
+    def call(leaves: list[Tensor], values: list[Tensor]) -> tuple[Tensor, list[Tensor | None]]:
         with torch.no_grad():
-            loss, *grads = run(*leaves, *_tensors(objective).values())
+            loss, *grads = run(*leaves, *values)
         for i in unused:
             grads.insert(i, None)
         return loss, grads
 
     return call
-
-
-def _tensors(module: nn.Module) -> dict[str, Tensor]:
-    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
-
-
-def _parts(batch: Episode) -> tuple[Any, ...]:
-    return batch.support_x, batch.support_y, batch.query_x, batch.query_y

@@ -6,10 +6,11 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from metalearn import Episode
-from metalearn.inner_loop import adapt
+from metalearn import Episode, sample_episodes
+from metalearn.data import glyphs
+from metalearn.inner_loop import adapt, batches, trajectory, unroll
 from metalearn.learners import MAML
-from metalearn.networks import BatchStatistics
+from metalearn.networks import BatchStatistics, Conv4
 
 N_TASKS, N_WAY = 3, 3
 INNER_LR = 0.3
@@ -240,6 +241,9 @@ def test_recompute_refuses_a_loss_that_closes_over_trained_tensors(vmapped):
     [
         ({"n_steps": -1, "inner_lr": 0.1}, "n_steps must be at least 0, got -1"),
         ({"n_steps": 1, "inner_lr": []}, "inner_lr is an empty sequence"),
+        ({"n_steps": 1, "inner_lr": -0.1}, "inner_lr must be a finite number, at least 0, got -0.1"),
+        ({"n_steps": 1, "inner_lr": [0.1, float("nan")]}, "inner_lr must be a finite number, at least 0, got nan"),
+        ({"n_steps": 1, "inner_lr": {"w": float("inf")}}, "inner_lr must be a finite number, at least 0, got inf"),
         (
             {"n_steps": 1, "inner_lr": {"v": torch.tensor(0.1)}},
             r"needs a rate for each parameter, but has none for \['w'\]",
@@ -275,3 +279,254 @@ def test_a_loss_may_hold_the_start_as_a_constant(how):
 def test_plain_tensors_come_back_without_a_graph():
     adapted = adapt({"w": torch.tensor(0.7)}, square, torch.tensor(1.5), torch.tensor(2.0), n_steps=2, inner_lr=0.1)
     assert not adapted["w"].requires_grad
+
+
+def test_no_parameters_to_adapt_are_refused():
+    with pytest.raises(ValueError, match=r"expected parameters to adapt, got none: are they all frozen"):
+        adapt({}, square, torch.tensor(1.0), torch.tensor(2.0), n_steps=1, inner_lr=0.1)
+
+
+@pytest.mark.parametrize("how", ["loop", "vmap"])
+def test_a_given_parameter_adapts_and_one_left_out_stays(how):
+    """Leave a frozen weight out of the parameters: whether it requires a gradient does not matter to the function."""
+    frozen = torch.tensor(0.5)
+
+    def loss(params, x, y):
+        return (params["w"] * frozen * x + params["b"] - y).square().sum()
+
+    def run(x, y, b):
+        start = {"w": torch.tensor(0.7, requires_grad=True), "b": b}
+        return adapt(start, loss, x, y, n_steps=1, inner_lr=0.1)
+
+    x, y, b = torch.tensor([1.5]), torch.tensor([2.0]), torch.tensor([0.1])
+    end = torch.func.vmap(run)(x, y, b) if how == "vmap" else run(x[0], y[0], b[0])
+    slope = 2 * (0.7 * 0.5 * 1.5 + 0.1 - 2.0)
+    assert set(end) == {"w", "b"} and frozen == 0.5
+    torch.testing.assert_close(end["w"].squeeze().detach(), torch.tensor(0.7 - 0.1 * slope * 0.5 * 1.5))
+    torch.testing.assert_close(end["b"].squeeze().detach(), torch.tensor(0.1 - 0.1 * slope))
+
+
+def test_consecutive_batches_start_over_and_come_with_their_labels():
+    x = {"tokens": torch.arange(5), "mask": torch.arange(10).reshape(5, 2)}
+    for k, (batch_x, batch_y) in enumerate(batches(x, torch.arange(5) + 100, 4, size=3)):
+        rows = torch.tensor([(3 * k + i) % 5 for i in range(3)])
+        torch.testing.assert_close((batch_x["tokens"], batch_x["mask"], batch_y), (rows, x["mask"][rows], rows + 100))
+    on_meta = list(batches(torch.zeros(5, device="meta"), torch.zeros(5, device="meta"), 2, size=3))
+    assert all(part.device.type == "meta" for batch in on_meta for part in batch)
+
+
+def heavy_ball(params, grads, loss, state):
+    """A rule whose state holds a trained number, velocities and a counter."""
+    decay, velocity, count = state
+    velocity = {name: decay * velocity[name] + grads[name] for name in params}
+    return {name: params[name] - 0.1 * velocity[name] for name in params}, (decay, velocity, count + 1)
+
+
+@pytest.mark.parametrize("how", ["loop", "vmap"])
+def test_a_rule_of_ones_own_is_recomputed_too(how):
+    found = []
+    for recompute in (False, True):
+        w, decay = torch.tensor(0.7, requires_grad=True), torch.tensor(0.9, requires_grad=True)
+
+        def run(x, y, w=w, decay=decay, recompute=recompute):
+            state = (decay, {"w": torch.zeros(())}, torch.tensor(0))
+            data = batches(x, y, 4, 2)
+            *_, (params, (_, _, count)) = unroll({"w": w}, heavy_ball, state, square, data, recompute=recompute)
+            return params["w"], count
+
+        x, y = torch.tensor([[1.5, 0.5, 1.0]]), torch.tensor([[2.0, 1.0, 0.0]])
+        end, count = torch.func.vmap(run)(x, y) if how == "vmap" else run(x[0], y[0])
+        assert (count == 4).all()
+        found.append((end, *torch.autograd.grad(end.sum(), (w, decay))))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-12, atol=0)
+    assert found[0][2].abs() > 1e-3
+
+
+def test_recompute_refuses_a_rule_that_closes_over_trained_tensors():
+    rate = torch.tensor(0.1, requires_grad=True)
+
+    def rule(params, grads, loss, state):
+        return {"w": params["w"] - rate * grads["w"]}, state
+
+    data = [(torch.tensor(1.0), torch.tensor(2.0))]
+    with pytest.raises(ValueError, match="a rule that depends on them through its arguments"):
+        next(unroll({"w": torch.tensor(0.7)}, rule, None, square, data, recompute=True))
+
+
+def drop_out():
+    return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Dropout(0.4), nn.Linear(8, N_WAY))
+
+
+def seeded(function, *args):
+    torch.manual_seed(1)
+    return function(*args)
+
+
+@pytest.mark.parametrize("chunk_size", [None, 2])
+@pytest.mark.parametrize("how", ["loop", "vmap"])
+def test_recompute_draws_the_same_dropout_again(how, chunk_size):
+    model, (_, batch) = drop_out(), build("1-D none")
+    found = []
+    for recompute in (False, True):
+        learner = MAML(model, INNER_LR, 3, recompute=recompute)
+        learner.how, learner.chunk_size = how, chunk_size
+        learner.zero_grad()
+        loss = seeded(learner.backward, batch)
+        found.append((loss, flat([p.grad for p in model.parameters()], model), torch.rand(())))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("how", ["loop", "vmap"])
+def test_recompute_with_dropout_equals_finite_differences(how):
+    model, (_, batch) = drop_out(), build("1-D none")
+    learner = MAML(model, INNER_LR, 2, recompute=True)
+    learner.how = how
+    learner.zero_grad()
+    seeded(learner.backward, batch)
+    check_slopes(model, lambda: seeded(learner.backward, batch).item())
+
+
+def check_slopes(model, loss):
+    gradient = flat([p.grad for p in model.parameters()], model)
+    start, step = nn.utils.parameters_to_vector(model.parameters()).detach(), 1e-5
+
+    def at(weights):
+        nn.utils.vector_to_parameters(weights, model.parameters())
+        return loss()
+
+    for direction in torch.randn(4, len(start), generator=torch.Generator().manual_seed(2)):
+        slope = (at(start + step * direction) - at(start - step * direction)) / (2 * step)
+        assert abs(slope - gradient @ direction) <= 1e-6 * gradient.norm() * direction.norm()
+
+
+@pytest.mark.parametrize("how", ["loop", "vmap"])
+def test_recompute_under_autocast_is_the_same_gradient(how):
+    torch.set_default_dtype(torch.float32)
+    model, (_, batch) = drop_out(), build("1-D none")
+    found = []
+    for recompute in (False, True):
+        learner = MAML(model, INNER_LR, 3, recompute=recompute)
+        learner.how = how
+        learner.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            seeded(learner.backward, batch)
+        found.append(flat([p.grad for p in model.parameters()], model))
+    assert relative(found[1], found[0]) < 1e-3  # in float32 it would be 4e-3
+
+
+@pytest.mark.parametrize("how", ["loop", "vmap"])
+def test_recompute_refuses_random_numbers_that_it_cannot_draw_again(how):
+    generator = torch.Generator().manual_seed(0)
+
+    def loss(params, x, y):
+        mask = torch.bernoulli(torch.full((4,), 0.5), generator=generator)
+        return (params["w"] * x * mask - y).square().sum()
+
+    def run(x, y):
+        start = {"w": torch.ones(4, requires_grad=True)}
+        return adapt(start, loss, x, y, n_steps=8, inner_lr=0.1, recompute=True)["w"].sum()
+
+    x, y = torch.ones(1, 4), torch.arange(4.0).unsqueeze(0)
+    end = torch.func.vmap(run, randomness="different")(x, y).sum() if how == "vmap" else run(x[0], y[0])
+    with pytest.raises(ValueError, match="random numbers must come from torch's global generators"):
+        end.backward()
+
+
+class Attentive(nn.Module):
+    """Classify a short sequence by one encoder layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.TransformerEncoderLayer(4, 2, 6, dropout=0.0, activation="gelu", batch_first=True)
+        self.head = nn.Linear(4, N_WAY)
+
+    def forward(self, x):
+        return self.head(self.encoder(x).mean(1))
+
+
+def sequences():
+    x, y = torch.randn(N_TASKS, 11, 5, 4), torch.arange(11).repeat(N_TASKS, 1) % N_WAY
+    return Episode(x[:, :6], y[:, :6], x[:, 6:], y[:, 6:], n_way=N_WAY)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("how", ["loop", "vmap"])
+def test_second_order_through_attention_equals_finite_differences(how, recompute):
+    model, batch = Attentive(), sequences()
+    learner = MAML(model, INNER_LR, 2, recompute=recompute)
+    learner.how = how
+    learner.zero_grad()
+    learner.backward(batch)
+    check_slopes(model, lambda: learner.backward(batch).item())
+    with torch.no_grad():  # torch has another path for a layer in eval mode
+        expected = torch.stack([learner.loss(batch[i]) for i in range(N_TASKS)])
+        learner.eval()
+        torch.testing.assert_close(torch.stack([learner.loss(batch[i]) for i in range(N_TASKS)]), expected)
+
+
+def test_the_kernels_of_attention_are_put_back():
+    from torch.backends import cuda
+
+    state = [cuda.flash_sdp_enabled(), cuda.mem_efficient_sdp_enabled(), cuda.cudnn_sdp_enabled()]
+
+    def failing(params, x, y):
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        adapt({"w": torch.tensor(0.7)}, failing, torch.tensor(1.0), torch.tensor(2.0), n_steps=1, inner_lr=0.1)
+    assert [cuda.flash_sdp_enabled(), cuda.mem_efficient_sdp_enabled(), cuda.cudnn_sdp_enabled()] == state
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_gradient_descent_is_a_rule(recompute):
+    """trajectory equals unroll with the rule written here, and both equal the steps by hand."""
+
+    def descend(params, grads, loss, rates):
+        return {"w": params["w"] - rates[0] * grads["w"]}, rates[1:]
+
+    rates = [torch.tensor(0.1, requires_grad=True), torch.tensor(0.05, requires_grad=True)]
+    x, y, start = torch.tensor(1.5), torch.tensor(2.0), {"w": torch.tensor(0.7, requires_grad=True)}
+    ours = [params["w"] for params in trajectory(start, square, x, y, n_steps=2, inner_lr=rates, recompute=recompute)]
+    steps = unroll(start, descend, rates, square, batches(x, y, 2), recompute=recompute)
+    torch.testing.assert_close(ours[1:], [params["w"] for params, _ in steps], rtol=0, atol=0)
+    by_hand = 0.7 - 0.1 * 2 * 1.5 * (0.7 * 1.5 - 2)
+    torch.testing.assert_close(ours[1].item(), by_hand)
+    torch.testing.assert_close(ours[2].item(), by_hand - 0.05 * 2 * 1.5 * (by_hand * 1.5 - 2))
+
+
+RECORDED = {  # losses of steps 0, 24 and 49, of the code of state 8cc954e
+    "sine waves": [4.5138156750, 4.5486077876, 4.2851850964],
+    "glyphs": [1.6558538549, 1.6018394879, 1.6025574093],
+}
+
+
+def make_run(name):
+    """Return a learner with weights of its own, and a sampler; both were float32 when the numbers were recorded."""
+    if name == "sine waves":
+        model = nn.Sequential(nn.Linear(1, 40), nn.Tanh(), nn.Linear(40, 40), nn.Tanh(), nn.Linear(40, 1))
+        return MAML(model, 0.01, 2, loss_fn=F.mse_loss), draw_waves
+    pool = glyphs().train
+    return MAML(Conv4(5, channels=8), 0.4), lambda generator: sample_episodes(pool, 2, 5, 1, 5, generator)
+
+
+def draw_waves(generator):
+    x, phase, height = (torch.rand(25, n, 1, generator=generator, dtype=torch.float64) for n in (20, 1, 1))
+    y = 5 * height * torch.sin(10 * x - 3 * phase)
+    return Episode(10 * x[:, :10] - 5, y[:, :10], 10 * x[:, 10:] - 5, y[:, 10:])
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_a_short_training_has_the_recorded_losses(name):
+    """Second order over 50 outer steps, in float64: the inner loop computes what it did before it was rewritten."""
+    torch.set_default_dtype(torch.float32)
+    learner, sample = make_run(name)
+    learner.double()
+    generator, optimizer = torch.Generator().manual_seed(0), torch.optim.Adam(learner.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(50):
+        batch = sample(generator).map(lambda leaf: leaf.double() if leaf.is_floating_point() else leaf)
+        optimizer.zero_grad()
+        losses.append(learner.backward(batch).double())
+        optimizer.step()
+    found = torch.stack(losses)[[0, 24, 49]]
+    torch.testing.assert_close(found, torch.tensor(RECORDED[name], dtype=torch.float64), rtol=1e-6, atol=0)

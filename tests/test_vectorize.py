@@ -96,5 +96,61 @@ def test_dropout_differs_between_tasks():
 def test_bad_input():
     with pytest.raises(ValueError, match=r"how must be one of \['auto', 'vmap', 'loop'\], got 'fast'"):
         over_tasks(lambda episode: episode.query_y, tasks(), "fast")
-    with pytest.raises(ValueError, match="got one task, expected a batch"):
-        over_tasks(lambda episode: episode.query_y, Episode(*[torch.zeros(5)] * 4))
+    x, y = torch.zeros(2, 5, 3), torch.zeros(2, 5, 1)
+    with pytest.raises(ValueError, match=r"expected a batch of episodes, every tensor .* query_x \[3, 5, 3\]"):
+        over_tasks(lambda episode: episode.query_y, Episode(x, y, torch.zeros(3, 5, 3), torch.zeros(3, 5, 1)))
+
+
+@pytest.mark.parametrize("how", ["auto", "vmap", "loop"])
+def test_one_task_in_place_of_a_batch_is_named(how):
+    for task in (images()[0], tasks()[0]):
+        with pytest.raises(ValueError, match="got one task, expected a batch: each tensor of the episode must carry"):
+            over_tasks(lambda episode: episode.query_y.sum(), task, how)
+        assert len(over_tasks(lambda episode: episode.query_y.sum(), task.map(lambda leaf: leaf[None]), how)) == 1
+
+
+class Unequal:
+    """What over_tasks asks of a list of unequal tasks."""
+
+    def __init__(self, *episodes):
+        self.episodes = episodes
+
+    def __iter__(self):
+        return iter(self.episodes)
+
+
+def unequal():
+    return Unequal(*(sinusoids().sample(1, n, 7, torch.Generator().manual_seed(n))[0] for n in (3, 5, 8)))
+
+
+@pytest.mark.parametrize("how", ["auto", "vmap", "loop"])
+def test_unequal_tasks_loop_and_stack(how):
+    learner = MAML(MLP([1, 8, 1]), 0.01, loss_fn=F.mse_loss)
+    losses = over_tasks(learner.loss, unequal(), how)
+    torch.testing.assert_close(losses, torch.stack([learner.loss(task) for task in unequal()]))
+    assert pick_how(how, unequal(), learner) == "loop"
+
+
+def test_results_that_cannot_be_stacked_are_named():
+    with pytest.raises(ValueError, match=r"3 tasks cannot be stacked, their shapes are \['\[3, 1\]', '\[5, 1\]', "):
+        over_tasks(lambda episode: episode.support_y, unequal())
+    with pytest.raises(ValueError, match="the results of 0 tasks cannot be stacked"):
+        over_tasks(lambda episode: episode.support_y, Unequal())
+
+
+@pytest.mark.parametrize("first_order", [False, True])
+def test_attention_under_vmap_is_that_of_the_loop(first_order):
+    """Torch has no rule of vmap for a CPU's fused kernel, and would warn of a slow one."""
+    model = nn.Sequential(nn.TransformerEncoderLayer(4, 2, 6, dropout=0.0, batch_first=True), nn.Flatten())
+    model.append(nn.Linear(12, 2))
+    x, y = torch.randn(3, 6, 3, 4), torch.arange(6).repeat(3, 1) % 2
+    learner = MAML(model, 0.3, first_order=first_order)
+    batch, found = Episode(x, y, x, y, n_way=2), []
+    for how in ("loop", "vmap"):
+        learner.zero_grad()
+        over_tasks(learner.loss, batch, how).sum().backward()
+        found.append(nn.utils.parameters_to_vector([p.grad for p in learner.parameters()]))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-6)
+    with torch.no_grad():
+        learner.eval()
+        torch.testing.assert_close(*(over_tasks(learner.loss, batch, how) for how in ("loop", "vmap")))

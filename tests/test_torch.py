@@ -1,0 +1,111 @@
+"""What the package relies on in private and undocumented parts of torch; each name of ``_torch.py`` has its canary."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import metalearn
+from metalearn import _torch
+
+TO_CONVERT = {  # still import private parts by themselves; empty this list
+    "deploy.py",
+    "episodes.py",
+    "networks.py",
+    "learners/_base.py",
+    "learners/learned_optimizer.py",
+    "learners/reptile.py",
+}
+PRIVATE = re.compile(r"torch(\.\w+)*\.(_\w+|experimental)\b|import _(BatchNorm|ConvNd)\b|make_fx|_pytree")
+
+
+def test_private_torch_is_touched_in_one_file():
+    folder = Path(metalearn.__file__).parent
+    found = {
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*.py")
+        if PRIVATE.search(path.read_text(encoding="utf-8")) and path.name != "_torch.py"
+    }
+    assert found == TO_CONVERT
+
+
+def test_the_pattern_finds_what_it_should():
+    private = ["torch._C._functorch", "from torch.utils._pytree import tree_map", "torch.nn.modules.conv._ConvNd"]
+    private += ["from torch.nn.modules.batchnorm import _BatchNorm", "torch.fx.experimental.proxy_tensor"]
+    assert all(PRIVATE.search(line) for line in private)
+    assert not PRIVATE.search("from metalearn._torch import tree_map, is_transformed; torch.func.vmap; torch.nn.Linear")
+
+
+def test_every_name_has_a_canary():
+    text = Path(__file__).read_text(encoding="utf-8")
+    missing = {name for name in _torch.__all__ if not re.search(rf"_torch\.{name}[(),]", text)}
+    assert missing == {"compile_graph"}  # it has its own in test_compiled.py, where a compiler is needed anyway
+
+
+def test_tree_functions_keep_order_and_form():
+    tree = {"b": torch.tensor(1), "a": (torch.tensor(2), [torch.tensor(3), None, 4.0])}
+    assert _torch.tree_leaves(tree) == [1, 2, 3, None, 4.0]  # a dict in its own order, None and numbers are leaves
+    leaves, form = _torch.tree_flatten(tree)
+    assert _torch.tree_unflatten(leaves, form) == tree
+    doubled = _torch.tree_map(lambda leaf: None if leaf is None else 2 * leaf, tree)
+    assert doubled == {"b": 2, "a": (4, [6, None, 8.0])}
+    assert _torch.tree_map(lambda a, b: a + b, (1, [2]), (3, [4])) == (4, [6])  # several trees at once
+    assert _torch.tree_leaves(torch.ones(2)) == [pytest.approx(torch.ones(2))]
+
+
+def test_base_classes_of_layers():
+    batch_norms = nn.BatchNorm1d(2), nn.BatchNorm2d(2), nn.BatchNorm3d(2), nn.SyncBatchNorm(2), nn.LazyBatchNorm2d()
+    assert all(isinstance(layer, _torch.AnyBatchNorm) for layer in batch_norms)
+    others = nn.InstanceNorm2d(2), nn.GroupNorm(1, 2), nn.LayerNorm(2)
+    assert not any(isinstance(layer, _torch.AnyBatchNorm) for layer in others)
+    convolutions = nn.Conv1d(1, 1, 1), nn.Conv2d(1, 1, 1), nn.Conv3d(1, 1, 1), nn.ConvTranspose2d(1, 1, 1)
+    assert all(isinstance(layer, _torch.AnyConvolution) for layer in convolutions)
+    assert not isinstance(nn.Linear(1, 1), _torch.AnyConvolution)
+
+
+def test_transforms_are_seen():
+    seen = []
+
+    def note(x):
+        seen.append(_torch.is_transformed())
+        return x.sum()
+
+    note(torch.ones(2))
+    torch.func.vmap(note)(torch.ones(2, 2))
+    torch.func.grad(note)(torch.ones(2))
+    torch.func.vjp(note, torch.ones(2))
+    assert seen == [False, True, True, True] and not _torch.is_transformed()
+
+
+def test_a_wrapped_tensor_is_unwrapped_layer_by_layer():
+    weight, layers = torch.ones(3, requires_grad=True), []
+
+    def note(x):
+        outer = x * weight
+        while outer is not None:
+            layers.append((list(outer.shape), outer.requires_grad))
+            outer = _torch.unwrapped(outer)
+        return x.sum()
+
+    torch.func.vmap(note)(torch.ones(2, 3))
+    assert layers == [([3], False), ([2, 3], True)]  # only the innermost tensor knows that it needs a gradient
+    assert _torch.unwrapped(weight) is None
+
+
+def test_a_trace_holds_gradients_and_transforms_and_no_values():
+    traced = []
+
+    def slopes(x, weight):
+        traced.append(_torch.is_traced())
+        loss = torch.func.vmap(lambda row: (weight * row).sin().sum())(x).sum()
+        return [loss, *torch.autograd.grad(loss, weight)]
+
+    weight = torch.ones(3, requires_grad=True)
+    graph = _torch.trace(slopes, [torch.rand(2, 3), weight])
+    assert traced == [True] and not _torch.is_traced()
+    x, weight = torch.rand(2, 3), torch.rand(3, requires_grad=True)
+    torch.testing.assert_close(graph(x, weight), slopes(x, weight))
