@@ -1,5 +1,6 @@
 """Meta-learning from scratch: a learner turns a support set into a predictor; all else is the same for all learners."""
 
+from metalearn._pretrained import pretrained
 from metalearn.episodes import Batch, Episode, EpisodeList
 from metalearn.evaluation import Score, evaluate
 from metalearn.pools import Pool, Splits
@@ -21,6 +22,7 @@ __all__ = [
     "evaluate",
     "fit",
     "over_tasks",
+    "pretrained",
     "sample_episodes",
     "sample_pairs",
     "sample_triplets",
