@@ -136,7 +136,7 @@ def _compile(
     n_way: int | None,
     backend: Backend,
 ) -> Gradient:
-    """Return ``gradient(leaves of a batch, values) -> loss, gradients of trained parameters``, ``None`` where unused."""
+    """Return ``gradient(leaves of a batch, values) -> loss, gradients``; a gradient is ``None`` where it is unused."""
     tensors = _Tensors(objective)
     unused: list[int] = []
 

@@ -6,8 +6,8 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
-from metalearn._torch import tree_map
 
+from metalearn._torch import tree_map
 from metalearn.deploy.calibration import rank
 from metalearn.deploy.inputs import Form, as_batch, read_inputs
 from metalearn.deploy.predictor import Predictor

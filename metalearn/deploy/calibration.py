@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from metalearn._torch import tree_map
 
+from metalearn._torch import tree_map
 from metalearn.deploy.inputs import Form, example_form
 from metalearn.deploy.support import Label, like
 from metalearn.learners import Learner

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from metalearn._torch import tree_flatten, tree_leaves, tree_map
 
+from metalearn._torch import tree_flatten, tree_leaves, tree_map
 from metalearn.episodes import Inputs
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from metalearn._torch import tree_map
 
+from metalearn._torch import tree_map
 from metalearn.deploy.support import check_answers, check_loss, check_outputs, like, prepare
 from metalearn.episodes import Inputs
 from metalearn.learners import Learner

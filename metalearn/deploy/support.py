@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from metalearn._torch import tree_leaves, tree_map
 
+from metalearn._torch import tree_leaves, tree_map
 from metalearn.deploy.inputs import check_scale, example_form, form_of, read_inputs
 from metalearn.episodes import Inputs
 from metalearn.learners import Learner
@@ -93,8 +93,9 @@ def check_loss(learner: Learner, y: Tensor, n_classes: int) -> None:
 
 def check_outputs(learner: Learner, x: Inputs, y: Tensor, n_classes: int) -> None:
     """Refuse a learner whose network takes other examples, or that has another number of outputs."""
+    n_steps = None if learner.n_inner_steps is None else 0  # a step's loss stumbles over labels beyond the outputs
     try:
-        logits = _try(learner, x, y, n_classes)
+        logits = learner.predict(learner.adapt(x, y, n_way=n_classes, n_steps=n_steps), x)
     except _MISFIT as error:
         raise ValueError(
             f"the learner's network does not take examples of shape {example_form(x)}: bring the support set to the"
@@ -105,14 +106,6 @@ def check_outputs(learner: Learner, x: Inputs, y: Tensor, n_classes: int) -> Non
             f"the learner has {logits.shape[-1]} outputs, got {n_classes} classes: give as many classes, train with"
             f" n_way={n_classes}, or use a learner that takes any number, such as Prototypical"
         )
-
-
-def _try(learner: Learner, x: Inputs, y: Tensor, n_classes: int) -> Tensor:
-    """Return logits of which the shape counts: labels that are all 0 are in range whatever the number of outputs."""
-    try:
-        return learner.predict(learner.adapt(x, torch.zeros_like(y), n_way=n_classes), x)
-    except ValueError:  # a learner that refuses classes without examples has an output for each
-        return learner.predict(learner.adapt(x, y, n_way=n_classes), x)
 
 
 def check_answers(adapted: Any, logits: Tensor, alone: Tensor) -> None:
