@@ -56,7 +56,7 @@ spread: $(INSTALLED)  ## Measure how far a chapter's numbers move elsewhere (CHA
 bench: .venv/.bench  ## Measure speed and memory, and store the numbers (five minutes)
 	@$(BIN)/python tests/benchmarks/run.py
 
-weights: $(INSTALLED)  ## Compare trained weights with all that their studies recorded (an hour)
+weights: $(INSTALLED)  ## Compare trained weights with all that their studies recorded
 	@WEIGHTS=all $(BIN)/python -m pytest tests/test_pretrained.py -k recorded_values
 
 clean:  ## Remove the built book and caches (the environment stays; remove .venv to start over)
