@@ -8,7 +8,7 @@ INSTALLED := .venv/.installed
 BUILT := _build/.complete
 
 .DEFAULT_GOAL := help
-.PHONY: help book test unit chapters check lab serve outputs spread bench clean
+.PHONY: help book test unit chapters check lab serve outputs spread bench weights clean
 
 help:  ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -55,6 +55,9 @@ spread: $(INSTALLED)  ## Measure how far a chapter's numbers move elsewhere (CHA
 
 bench: .venv/.bench  ## Measure speed and memory, and store the numbers (five minutes)
 	@$(BIN)/python tests/benchmarks/run.py
+
+weights: $(INSTALLED)  ## Compare trained weights with all that their studies recorded
+	@WEIGHTS=all $(BIN)/python -m pytest tests/test_pretrained.py -k recorded_values
 
 clean:  ## Remove the built book and caches (the environment stays; remove .venv to start over)
 	@rm -rf _build .pytest_cache .mypy_cache .ruff_cache

@@ -66,8 +66,9 @@ def _part(record: Any, data: str, method: str, n_way: int | None, n_shot: int | 
     if "n_way" not in next(iter(record.tests.values())) and (n_way, n_shot) in ((5, 1), (None, None)):
         wanted = (method, None, None, seed)
     if wanted not in there:
-        asked = _text(method, n_way, n_shot, seed)
-        raise ValueError(f"no weights on {data} for {asked}; there are {'; '.join(_text(*key) for key in there)}")
+        asked = _text(*wanted)
+        list_of_them = "; ".join(_text(*key) for key in there) or "none"
+        raise ValueError(f"no weights on {data} for {asked}; there are {list_of_them}")
     found: dict[str, Any] = there[wanted]
     return found
 
