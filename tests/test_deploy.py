@@ -528,16 +528,18 @@ def test_the_page_runs(tmp_path, monkeypatch, capsys):
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     page = "\n".join(blocks)
     for whole, short in (
-        ("SIZE = 84", "SIZE = 16"),
-        ("n_steps=2000", "n_steps=2"),
-        ("n_tasks=600", "n_tasks=4"),
+        ("SIZE = 48", "SIZE = 16"),
+        ("n_steps=500", "n_steps=2"),
+        ("n_tasks=200", "n_tasks=4"),
         ("=0.95)", "=0.95, n_tasks=20)"),
+        ("read_image(file, 48)", "read_image(file, 16)"),
     ):
         assert page.count(whole) == 1
         page = page.replace(whole, short)
     names: dict[str, object] = {}
     exec(page, names)
     assert names["label"] == "mine 02" and names["again"] == names["label"]
+    assert names["labels"] == [names["label"]] * 2
     assert len(capsys.readouterr().out.splitlines()) >= 3
 
 
