@@ -77,10 +77,19 @@ def check_inputs(x: Any, y: Tensor) -> None:
     for leaf in leaves:
         if leaf.ndim == 0 or y.ndim != 1 or len(leaf) != len(y) or len(y) == 0:
             raise ValueError(f"expected x [n, ...] and y [n] with n > 0, got shapes {dims(leaf)} and {dims(y)}")
-    if len(leaves) == 1 and _has_levels(leaves[0]):
+    if len(leaves) == 1:
+        check_levels(leaves[0])
+
+
+def check_levels(x: Tensor) -> None:
+    """Refuse floats that are surely images of levels 0 to 255: two axes of space, whole numbers, some above 2."""
+    if not x.is_floating_point() or x.ndim not in (3, 4) or min(x.shape[-2:]) < 2 or not x.numel():
+        return
+    low, high = x.aminmax()
+    if low >= 0 and 2 < high <= 255 and (x == x.round()).all():
         raise ValueError(
-            f"float images must lie in [0, 1], got levels from 0 to {leaves[0].max().item():g}: divide them by 255, or"
-            " pass them as uint8"
+            f"float images must lie in [0, 1], got levels from 0 to {high.item():g}: divide them by 255, or pass them"
+            " as uint8"
         )
 
 
@@ -93,11 +102,3 @@ def check_finite(parts: dict[str, Any], counted: str) -> None:
                 raise ValueError(
                     f"{name} holds NaN or infinite values, in {counted} {bad[:5]} of the batch: clean the data"
                 )
-
-
-def _has_levels(x: Tensor) -> bool:
-    """Whether floats are surely images of levels 0 to 255: two axes of space, whole numbers, some above 2."""
-    if not x.is_floating_point() or x.ndim not in (3, 4) or min(x.shape[-2:]) < 2:
-        return False
-    low, high = x.aminmax()
-    return bool(low >= 0 and 2 < high <= 255) and bool((x == x.round()).all())

@@ -406,6 +406,7 @@ def test_batchnorm_with_running_statistics_is_constant_in_eval_mode():
     assert Classifier.fit(learner, photos(), LABELS).predict(photos()[3]) == "fig"
 
 
+LEVELS = r"must lie in \[0, 1\], got levels from 0 to 25\d: divide them by 255, or pass them as uint8"
 BAD_SUPPORT = {
     "one class": (photos(2), ["cat", "cat"], "needs at least 2 classes, got only 'cat': add images of another class"),
     "mixed": (photos(2), ["cat", 1], r"all text \(str\) or all integers \(int\), got \['int', 'str'\]"),
@@ -430,8 +431,16 @@ BAD_SUPPORT = {
         [0, 1],
         r"does not take examples of shape \[3, 28, 28\]: bring the support",
     ),
-    "0 to 255": (photos(2).float(), [0, 1], "whole numbers up to 25.*give them as uint8.*or divide them by 255"),
-    "a path": (["cat.png", "dog.png"], [0, 1], r"expected an image, a vector or tokens, got the text 'cat\.png': open"),
+    "0 to 255": (
+        photos(2).float(),
+        [0, 1],
+        LEVELS,
+    ),
+    "a path": (
+        ["cat.png", "dog.png"],
+        [0, 1],
+        r"expected an image, .*, got the text 'cat\.png': read an",
+    ),
     "nothing": ([None, None], [0, 1], "expected an image, a vector or tokens, got None"),
     "tuple": ((photos(1)[0], photos(1)[0]), [0, 1], "a list holds examples, a tuple is one input of several tensors"),
     "no tensor": ((), [], r"expected at least one tensor in each example, got \(\)"),
@@ -469,7 +478,9 @@ def test_bad_queries():
         message = rf"expected one example \[1, 28, 28\].*got shape {re.escape(str(list(shape)))}: prepare examples by"
         with pytest.raises(ValueError, match=message):
             classifier.predict(torch.zeros(shape))
-    with pytest.raises(ValueError, match=r"whole numbers up to 25.*give them as uint8"):  # a scale never seen
+    with pytest.raises(
+        ValueError, match=r"got levels from 0 to 25\d: divide them by 255, or pass them as uint8"
+    ):  # a scale never seen
         classifier.predict(photos().float())
     with pytest.raises(ValueError, match=r"got the text 'new\.png'"):
         classifier.predict("new.png")
@@ -528,16 +539,18 @@ def test_the_page_runs(tmp_path, monkeypatch, capsys):
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     page = "\n".join(blocks)
     for whole, short in (
-        ("SIZE = 84", "SIZE = 16"),
-        ("n_steps=2000", "n_steps=2"),
-        ("n_tasks=600", "n_tasks=4"),
+        ("SIZE = 48", "SIZE = 16"),
+        ("n_steps=500", "n_steps=2"),
+        ("n_tasks=200", "n_tasks=4"),
         ("=0.95)", "=0.95, n_tasks=20)"),
+        ("read_image(file, 48)", "read_image(file, 16)"),
     ):
         assert page.count(whole) == 1
         page = page.replace(whole, short)
     names: dict[str, object] = {}
     exec(page, names)
     assert names["label"] == "mine 02" and names["again"] == names["label"]
+    assert names["labels"] == [names["label"]] * 2
     assert len(capsys.readouterr().out.splitlines()) >= 3
 
 

@@ -1,8 +1,9 @@
-"""A learner in one file outside the package, the one of CONTRIBUTING.md: trained, scored, saved, loaded."""
+"""A learner in one file outside the package, the one of CONTRIBUTING.md: trained, scored, studied, saved, loaded."""
 
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import re
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 import torch
 from torch import nn
 
-from metalearn import Pool, evaluate, fit, over_tasks, sample_episodes
+from metalearn import Pool, evaluate, experiments, fit, over_tasks, sample_episodes
 from metalearn.deploy import Classifier
 from metalearn.learners import Learner, Prototypical
 from metalearn.networks import MLP
@@ -116,6 +117,22 @@ print(Classifier.load({path!r}).predict(torch.tensor({query})))
         r"no learner 'Ridge'; known: \[.*\]. Import the module that defines it, or pass learner=", output[0]
     )
     assert output[1:] == ["False", classifier.predict(query)]
+
+
+def test_a_study(ridge: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METALEARN_RUNS", str(tmp_path / "runs"))
+    parts = [{"network": "Flatten", "config": {}}, {"network": "MLP", "config": {"sizes": [64, 16]}}]
+    encoder = {"network": "Sequential", "config": {"parts": parts}}
+    sizes = {"n_way": 2, "n_shot": 2, "n_query": 3}
+    method = experiments.Method(
+        "Ridge", {"encoder": encoder}, {"penalty": 0.5}, {"kind": "episodes", "n_tasks": 4, **sizes}, {"n_steps": 3}
+    )
+    study = experiments.Study("mine", {"ridge": method}, {"2-way": {**sizes, "n_tasks": 20}}, "digits")
+    said = experiments.run(study, "ridge", 0, home=tmp_path, progress=False)
+    assert "3 steps" in said and experiments.run(study, "ridge", 0, home=tmp_path).endswith("done before")
+    record = json.loads((tmp_path / "results" / "mine.json").read_text("utf-8"))
+    (row,) = record["parts"][0]["rows"]
+    assert row["n_tasks"] == 20 and 0.5 < row["mean"] <= 1
 
 
 def test_what_a_stranger_gets_wrong(ridge: ModuleType, tmp_path: Path) -> None:

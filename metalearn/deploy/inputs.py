@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metalearn._given import check_levels
 from metalearn._torch import tree_flatten, tree_leaves, tree_map
 from metalearn.episodes import Inputs
 
@@ -74,8 +75,8 @@ def _read_tensor(value: Any) -> Tensor:
     except (TypeError, ValueError) as error:  # text, None, nested lists of several lengths
         what = f"the text {value!r}" if isinstance(value, str) else f"{value!r:.80}"
         raise ValueError(
-            f"expected an image, a vector or tokens, got {what}: open an image file (PIL.Image.open), turn text into"
-            " tokens of one length"
+            f"expected an image, a vector or tokens, got {what}: read an image file (metalearn.data.read_image),"
+            " turn text into tokens of one length"
         ) from error
     if x.dtype == torch.uint8:
         return x.float() / 255
@@ -95,15 +96,6 @@ def _stack(parts: list[Inputs]) -> Inputs:
 
 def _is_grey(x: Inputs) -> bool:
     return isinstance(x, Tensor) and x.ndim == 2 and x.is_floating_point()
-
-
-def check_scale(x: Inputs) -> None:
-    """Refuse float images that count to 255: a learner has seen images in [0, 1], or standardised ones."""
-    if isinstance(x, Tensor) and x.ndim == 4 and x.numel() and x.max() > 2 and torch.equal(x, x.round()):
-        raise ValueError(
-            f"the images are whole numbers up to {x.max():.0f}, stored as floats: give them as uint8, which is scaled"
-            " to [0, 1] as in training, or divide them by 255"
-        )
 
 
 def form_of(x: Inputs) -> Form:
@@ -139,7 +131,8 @@ def as_batch(x: Inputs, form: Form) -> tuple[Inputs, bool]:
             " set (size, grey or colour, channels first)"
         )
     x = tree_map(lambda leaf, goal: leaf.reshape(1, *goal.shape), x, form) if single else x
-    check_scale(x)
+    if isinstance(x, Tensor):
+        check_levels(x)
     return x, single
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from metalearn._given import check_levels
 from metalearn._torch import tree_leaves, tree_map
-from metalearn.deploy.inputs import check_scale, example_form, form_of, read_inputs
+from metalearn.deploy.inputs import example_form, form_of, read_inputs
 from metalearn.episodes import Inputs
 from metalearn.learners import Learner
 from metalearn.networks import norm_policies
@@ -44,7 +45,7 @@ def read_support(examples: Any, labels: Sequence[Label]) -> tuple[Inputs, Tensor
                 " or float, vectors [n, n_features], or integer tokens [n, length], got shape"
                 f" {list(x.shape)} of type {x.dtype}"
             )
-    check_scale(x)
+        check_levels(x)
     given = [label.item() if hasattr(label, "item") else label for label in labels]
     if any(leaf.shape[:1] != (len(given),) for leaf in tree_leaves(x)):
         raise ValueError(
