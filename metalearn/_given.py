@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
+
+from metalearn._torch import tree_leaves
 
 
 def only_ints(**counts: Any) -> None:

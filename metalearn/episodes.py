@@ -9,9 +9,9 @@ from typing import Any, Literal, get_args, overload
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils._pytree import tree_leaves, tree_map
 
 from metalearn._given import check_finite, dims, int64
+from metalearn._torch import tree_leaves, tree_map
 
 Inputs = Any  # a tensor whose first axis counts examples, or a pytree of such tensors (tokens with a mask, say)
 BatchKind = Literal["labelled", "pairs", "triplets"]

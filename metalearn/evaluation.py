@@ -263,5 +263,5 @@ def _score_batch(learner: Learner, batch: Episode, steps: Sequence[int | None], 
             values.append(metric(learner.predict(adapted, episode.query_x), episode.query_y))
         return torch.stack(values)
 
-    scores: Tensor = over_tasks(score, batch, learner.how, module=learner)
+    scores: Tensor = over_tasks(score, batch, learner.how, chunk_size=learner.chunk_size, module=learner)
     return scores

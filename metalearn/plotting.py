@@ -68,26 +68,50 @@ def use_style() -> None:
     matplotlib.rcParams.update(_STYLE)
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> Any:
+def table(content: Sequence[str] | Mapping[str, Any], rows: Sequence[Sequence[Any]] | None = None) -> Any:
     """Return a table that a notebook shows, the first column to the left, the others centred.
 
     Args:
-        header: Column names.
+        content: Column names, with the rows beside them; or scores by method: accuracies are shown in percent, errors
+            as they are, a mapping of scores by test (or by number of steps) as a column for each.
         rows: One sequence of cells per row; a cell is shown as ``str`` gives it.
 
     Example:
+        >>> import torch
+        >>> from metalearn import Score
         >>> from metalearn.plotting import table
         >>> print(table(["method", "error"], [["MAML", 0.5]]).data)
         | method | error |
         |:--|:-:|
         | MAML | 0.5 |
+        >>> print(table({"Prototypical": Score.of(torch.tensor([0.9, 0.8, 0.9, 1.0]))}).data)
+        | method | score |
+        |:--|:-:|
+        | Prototypical | 90.0 ± 8.0 % |
     """
     from IPython.display import Markdown
 
-    lines = [header, [":--", *[":-:"] * (len(header) - 1)], *rows]
-    text = "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+    header, lines = (list(content), rows or []) if not isinstance(content, Mapping) else _of_scores(content)
+    cells = [header, [":--", *[":-:"] * (len(header) - 1)], *lines]
+    text = "\n".join("| " + " | ".join(map(str, line)) + " |" for line in cells)
     text = text.replace("| :--", "|:--").replace(" | :-:", "|:-:").replace(":-: |", ":-:|")
     return Markdown(text)  # type: ignore[no-untyped-call]
+
+
+def _of_scores(scores: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Return header and rows of a table of scores, or of mappings of scores, by method."""
+    by_test = {method: score if isinstance(score, Mapping) else {"score": score} for method, score in scores.items()}
+    tests = list(dict.fromkeys(test for found in by_test.values() for test in found))
+    rows = [
+        [method, *(_shown(found[test]) if test in found else "" for test in tests)] for method, found in by_test.items()
+    ]
+    return ["method", *map(str, tests)], rows
+
+
+def _shown(score: Any) -> str:
+    if not isinstance(score, Score):
+        return str(score)
+    return f"{score:%} %" if score.higher_is_better else f"{score:.2f}"
 
 
 def show_images(axes: Axes, images: Tensor, n_columns: int, labels: Sequence[Any] | None = None) -> None:

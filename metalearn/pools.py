@@ -8,9 +8,9 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves, tree_map
 
 from metalearn._given import at_least_one, check_inputs, class_ids, dims
+from metalearn._torch import tree_leaves, tree_map
 from metalearn.episodes import Batch, Inputs
 from metalearn.samplers import BatchSampler, EpisodeSampler, PairSampler, TripletSampler
 from metalearn.sampling import draws_on

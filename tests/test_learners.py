@@ -135,7 +135,7 @@ def learner(name):
 
 
 def test_every_learner_of_the_package_is_here():
-    assert {name.split(",")[0] for name in FACTORIES} == set(metalearn.learners.__all__) - {"Learner"}
+    assert {name.split(",")[0] for name in FACTORIES} == set(metalearn.learners.__all__) - {"Learner", "Pixels"}
     assert all(type(FACTORIES[name]()).__name__ == name.split(",")[0] for name in FACTORIES)
 
 
@@ -195,6 +195,8 @@ def test_chance_on_random_labels(learner, name):
     fit(learner, training_sampler(name, noise, 8), 20, progress=False)
     score = evaluate(learner, sampler(Pool(torch.randn(600, N_FEATURES), noise.y), 100), 600)
     assert abs(score.mean - 1 / N_WAY) < 2 * score.ci95
+    if name != "Relation":  # whose squared error is least, on noise, where all scores are equal
+        assert len(predictions(learner, episodes()[0]).argmax(1).unique()) > 1  # at chance by guessing, not by silence
 
 
 def test_learns_a_toy_in_seconds(learner, name):
@@ -479,3 +481,12 @@ def test_transfer_keeps_no_graph():
     learner, task = Transfer(encoder(), 5), episodes()[0]
     adapted = learner.adapt(task.support_x, task.support_y, n_way=N_WAY)
     assert not any(tensor.requires_grad for tensor in adapted.values())
+
+
+def test_pixels_are_prototypes_without_an_encoder():
+    task = episodes()[0]
+    learner = metalearn.learners.Pixels()
+    torch.testing.assert_close(predictions(learner, task), predictions(Prototypical(nn.Identity()), task))
+    assert evaluate(learner, sampler(toy(0)), 16).mean > 0.5
+    with pytest.raises(ValueError, match="Pixels has no parameter that is trained"):
+        fit(learner, sampler(toy(0)), 1, progress=False)

@@ -12,14 +12,6 @@ from torch import nn
 import metalearn
 from metalearn import _torch
 
-TO_CONVERT = {  # still import private parts by themselves; empty this list
-    "deploy.py",
-    "episodes.py",
-    "networks.py",
-    "learners/_base.py",
-    "learners/learned_optimizer.py",
-    "learners/reptile.py",
-}
 PRIVATE = re.compile(r"torch(\.\w+)*\.(_\w+|experimental)\b|import _(BatchNorm|ConvNd)\b|make_fx|_pytree")
 
 
@@ -30,7 +22,7 @@ def test_private_torch_is_touched_in_one_file():
         for path in folder.rglob("*.py")
         if PRIVATE.search(path.read_text(encoding="utf-8")) and path.name != "_torch.py"
     }
-    assert found == TO_CONVERT
+    assert found == set()
 
 
 def test_the_pattern_finds_what_it_should():

@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Iterator
 
 import torch
-from torch.utils._pytree import tree_flatten
 
+from metalearn._torch import tree_flatten
 from metalearn.pools import Pool, Splits
 from metalearn.samplers import TaskFamily
 

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load
-from torch.utils._pytree import tree_map
 
 from metalearn._files import write_whole
+from metalearn._torch import tree_map
 from metalearn.episodes import Episode
 from metalearn.evaluation import Score, evaluate
 from metalearn.experiments import _store

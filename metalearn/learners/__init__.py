@@ -11,6 +11,7 @@ from metalearn.learners.meta_lstm import MetaLSTM
 from metalearn.learners.meta_network import MetaNetwork
 from metalearn.learners.meta_sgd import MetaSGD
 from metalearn.learners.neural_process import NeuralProcess
+from metalearn.learners.pixels import Pixels
 from metalearn.learners.prototypical import Prototypical
 from metalearn.learners.relation import Relation
 from metalearn.learners.reptile import Reptile
@@ -29,6 +30,7 @@ __all__ = [
     "MetaNetwork",
     "MetaSGD",
     "NeuralProcess",
+    "Pixels",
     "Prototypical",
     "Relation",
     "Reptile",

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
-from torch.utils._pytree import tree_leaves
 
+from metalearn._torch import tree_leaves
 from metalearn.episodes import Batch, Episode, Inputs
 from metalearn.learners._checks import check_values, refuse_running_statistics, running_norms, unchanged
 from metalearn.networks import BatchStatistics, measured_on_support, set_statistics

@@ -8,9 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
-from metalearn._torch import AnyBatchNorm, is_traced, is_transformed
+from metalearn._torch import AnyBatchNorm, is_traced, is_transformed, tree_leaves
 from metalearn.episodes import Batch, Episode
 
 CHANGES = (
@@ -54,6 +53,19 @@ def member_of(support_y: Tensor, n_way: int | None) -> Tensor:
             " (torch.unique(y, return_inverse=True)), and give n_way where it is more than the largest label says"
         )
     return member
+
+
+def class_means(vectors: Tensor, y: Tensor, n_way: int | None) -> Tensor:
+    """Return the mean vector of each class ``[n_way, size]``, of vectors ``[n, size]`` and labels ``[n]``.
+
+    Example:
+        >>> import torch
+        >>> from metalearn.learners._checks import class_means
+        >>> class_means(torch.tensor([[1.0], [3.0], [7.0]]), torch.tensor([0, 0, 1]), 2).tolist()
+        [[2.0], [7.0]]
+    """
+    member = member_of(y, n_way).to(vectors.dtype)  # [n_way, n]
+    return member @ vectors / member.sum(1, keepdim=True)
 
 
 def check_values(batch: Episode | Batch) -> None:

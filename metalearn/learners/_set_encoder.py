@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from metalearn.learners._checks import at_least_one, member_of
+from metalearn.learners._checks import at_least_one, class_means
 from metalearn.networks import MLP
 
 
@@ -56,19 +56,6 @@ class SetEncoder(nn.Module):
             mean: Tensor = self.net(torch.cat([features, y.to(features.dtype)], 1)).mean(0)
             return mean
         return class_means(self.net(features), y, self.n_way).reshape(-1)
-
-
-def class_means(vectors: Tensor, y: Tensor, n_way: int | None) -> Tensor:
-    """Return the mean vector of each class ``[n_way, size]``, of vectors ``[n, size]`` and labels ``[n]``.
-
-    Example:
-        >>> import torch
-        >>> from metalearn.learners._set_encoder import class_means
-        >>> class_means(torch.tensor([[1.0], [3.0], [7.0]]), torch.tensor([0, 0, 1]), 2).tolist()
-        [[2.0], [7.0]]
-    """
-    member = member_of(y, n_way).to(vectors.dtype)  # [n_way, n]
-    return member @ vectors / member.sum(1, keepdim=True)
 
 
 def refuse_both(per_class: bool, n_way: int | None) -> None:

@@ -9,8 +9,9 @@ from torch.nn import functional as F
 from metalearn.episodes import Inputs
 from metalearn.inner_loop import from_vector, to_vector
 from metalearn.learners._base import Adapted, TaskLoss
+from metalearn.learners._checks import class_means
 from metalearn.learners._encoder import EncoderLearner, feature_size
-from metalearn.learners._set_encoder import SetEncoder, check_task, class_means, refuse_both
+from metalearn.learners._set_encoder import SetEncoder, check_task, refuse_both
 from metalearn.networks import MLP
 
 

@@ -9,9 +9,9 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils._pytree import tree_map
 
 from metalearn import inner_loop
+from metalearn._torch import tree_map
 from metalearn.episodes import Inputs
 from metalearn.learners._base import TaskLoss
 from metalearn.learners._checks import at_least_one, positive

@@ -10,8 +10,9 @@ from torch.nn import functional as F
 
 from metalearn.episodes import Episode, Inputs
 from metalearn.learners._base import Adapted
+from metalearn.learners._checks import class_means
 from metalearn.learners._encoder import EncoderLearner, feature_size
-from metalearn.learners._set_encoder import SetEncoder, check_task, class_means, refuse_both
+from metalearn.learners._set_encoder import SetEncoder, check_task, refuse_both
 from metalearn.networks import MLP
 
 MIN_STD = 0.1  # as the authors' code has it: a floor under the deviation, so that the likelihood stays bounded

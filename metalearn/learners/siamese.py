@@ -7,8 +7,8 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils._pytree import tree_map
 
+from metalearn._torch import tree_map
 from metalearn.episodes import Batch, Inputs
 from metalearn.learners._base import Adapted
 from metalearn.learners._checks import member_of, positive
