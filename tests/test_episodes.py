@@ -216,7 +216,7 @@ def test_inputs_with_a_mask_are_no_pairs():
         fit(Siamese(Tokens()), pool.batches(8), 1, progress=False)
     with pytest.raises(ValueError, match=r"learns from pairs, got a batch of kind 'labelled': sample with pool.pairs"):
         Siamese(nn.Identity()).batch_loss(Batch((torch.zeros(2, 1), torch.zeros(2, 1)), torch.tensor([0, 1])))
-    with pytest.raises(ValueError, match=r"Transfer learns from labelled batches, got pairs"):
+    with pytest.raises(ValueError, match=r"Transfer learns from labelled batches, got a batch of kind 'pairs'"):
         fit(Transfer(Tokens(), 3), pool.pairs(8), 1, progress=False)
     assert fit(Transfer(Tokens(), 3), pool.batches(8), 60, outer_lr=0.1, progress=False).losses[-1] < 0.1
 
