@@ -6,9 +6,8 @@ from importlib import import_module
 from typing import Any
 
 from metalearn.experiments import _store
-from metalearn.experiments._old import record, rows, save, summary
 from metalearn.experiments._record import Record
-from metalearn.experiments._run import is_done, run
+from metalearn.experiments._run import run
 from metalearn.experiments._store import environment
 from metalearn.experiments.study import Fit, Method, Study
 
@@ -18,15 +17,11 @@ __all__ = [
     "Record",
     "Study",
     "environment",
-    "is_done",
     "load",
     "names",
-    "record",
     "rows",
     "run",
-    "save",
     "standing",
-    "summary",
 ]
 
 STANDING = ("sinusoids", "glyphs", "omniglot")  # the order of the queue; a file here for each
@@ -75,3 +70,25 @@ def load(name: str) -> Any:
     if content is None:
         raise ValueError(f"no recorded study {name!r}; known: {names()}")
     return Record(name) if content.get("format") == _store.FORMAT else content
+
+
+def rows(run: dict[str, Any] | Record, **wanted: Any) -> list[dict[str, Any]]:
+    """Return the results of a recorded run whose fields have the wanted values, in the order of the run.
+
+    Raises:
+        ValueError: If there are none; the message shows the fields of a result.
+
+    Example:
+        >>> from metalearn import experiments
+        >>> run = experiments.load("sinusoid_maml")
+        >>> [row["seed"] for row in experiments.rows(run, method="maml", train_shot=10, n_shot=5, n_steps=1)]
+        [0, 1, 2]
+    """
+    results = (
+        run["results"] if isinstance(run, dict) else [{**part, **row} for part in run.parts() for row in part["rows"]]
+    )
+    found = [row for row in results if wanted.items() <= row.items()]
+    if not found:
+        example = {key: value for key, value in results[0].items() if not isinstance(value, list | dict)}
+        raise ValueError(f"no result with {wanted}; a result looks like {example}")
+    return found

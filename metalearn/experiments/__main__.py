@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import torch
 
 from metalearn import experiments
-from metalearn.experiments import Study, is_done, run, standing
+from metalearn.experiments import Study, run, standing
+from metalearn.experiments._run import is_done
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -90,6 +91,8 @@ def _show(chosen: argparse.Namespace) -> None:
     widths = [max(len(str(line[i])) for line in [header, *rows]) for i in range(len(header))]
     for line in [header, *rows]:
         print("  ".join(str(cell).ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    if record.note:
+        print(record.note)
 
 
 def _study(name: str) -> Study:

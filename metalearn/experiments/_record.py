@@ -1,39 +1,44 @@
-"""Reading recorded studies: scores, rows and tables."""
+"""Reading recorded studies: scores, curves and tables."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from pathlib import Path
 from typing import Any
 
 from metalearn import plotting
 from metalearn.evaluation import Score
 from metalearn.experiments import _store
-from metalearn.experiments._run import trained_text
 
 
 class Record:
-    """What a study measured.
+    """What a study measured; :func:`metalearn.experiments.load` returns it.
 
     Attributes:
         name: Of the study.
-        content: All that is recorded, as plain data.
+        methods: Settings of each method by its label.
+        tests: Sizes of each test by its name.
         published: The literature's numbers.
+        note: What is special about the record; ``None``: nothing.
+        content: All that is recorded, as plain data.
 
     Example:
         >>> from metalearn import experiments
         >>> record = experiments.load("glyphs")
         >>> record.score("Prototypical", "5-way 1-shot").n_tasks
         600
+        >>> print(record.table("5-way 1-shot").data.splitlines()[0])
+        | method | inner steps | after 60 s, % | after 180 s, % | 5-way 1-shot, % | training | processor s |
     """
 
     def __init__(self, name: str, home: Path = _store.HERE) -> None:
         content = _store.read_record(name, home)
         assert content is not None
         self.name, self.content, self.home = name, content, home
-        self.published: dict[str, Any] = content["published"]
-        self.tests: dict[str, Any] = content["tests"]
         self.methods: dict[str, Any] = content["methods"]
+        self.tests: dict[str, Any] = content["tests"]
+        self.published: dict[str, Any] = content["published"]
+        self.note: str | None = content.get("note")
 
     def parts(self, method: str | None = None, seed: int | None = None) -> list[dict[str, Any]]:
         """Return what was made, of one method or of all, with one seed or with all."""
@@ -63,16 +68,18 @@ class Record:
             test: Name of the test; ``None``: the first.
             n_steps: Inner steps of the test; ``None``: the largest number there is.
             seed: Of the training.
-            at: Processor seconds of training after which a test was made on the way; ``None``: after the training.
+            at: Processor seconds of training after which the test was made; ``None``: at the end. A method whose
+                training had ended by then has its last score.
 
         Raises:
             ValueError: If there is none; the message lists what there is.
         """
-        rows, test = self.part(method, seed)["rows"], test or next(iter(self.tests))
-        found = [row for row in rows if row["test"] == test and row.get("at") == at]
+        part, test = self.part(method, seed), test or next(iter(self.tests))
+        at = None if at is not None and part["stopped"] != "cut short" and (part["cpu_seconds"] or 0) <= at else at
+        found = [row for row in part["rows"] if row["test"] == test and row.get("at") == at]
         found = [row for row in found if n_steps in (None, row["n_steps"])]
         if not found:
-            there = [(row["test"], row["n_steps"], row.get("at")) for row in rows]
+            there = [(row["test"], row["n_steps"], row.get("at")) for row in part["rows"]]
             raise ValueError(f"no result of {method} for {(test, n_steps, at)}; there are {there} (test, steps, at)")
         return max(found, key=lambda row: row["n_steps"] or 0)
 
@@ -84,25 +91,76 @@ class Record:
         per_task = _store.unpack(part, row, _store.read_values(self.name, self.home)[part["values"]])
         return Score.of(per_task, higher_is_better="n_answers" in row)
 
-    def cells(self, tests: Sequence[str] | None = None, seed: int = 0) -> tuple[list[str], list[list[str]]]:
-        """Return the header and the rows of a table: accuracy in percent, or the median of the mean squared errors."""
-        names = list(self.tests if tests is None else tests)
-        header, lines = ["method", "steps", *names, "training"], []
+    def curve(self, method: str, seed: int = 0) -> tuple[list[float], list[float], list[float]]:
+        """Return how validation went: processor seconds of training, means, half-widths of their 95 % intervals.
+
+        For errors it is the median of the tasks, which a few that diverge do not move.
+
+        Example:
+            >>> from metalearn import experiments
+            >>> seconds, means, half_widths = experiments.load("glyphs").curve("Prototypical")
+            >>> means[-1] > means[0]
+            True
+        """
+        points = [
+            (seconds, *(math.nan if value is None else value for value in (mean, ci95)))
+            for _, mean, ci95, seconds in self.part(method, seed)["validation"]
+        ]
+        seconds, means, half_widths = zip(*points, strict=True) if points else ((), (), ())
+        return list(seconds), list(means), list(half_widths)
+
+    def cells(self, test: str | None = None, seed: int = 0) -> tuple[list[str], list[list[str]]]:
+        """Return the header and the rows of a table.
+
+        Accuracy is given in percent with its 95 % interval; of errors the median over tasks, and the share of tasks
+        that diverged.
+
+        Args:
+            test: Name of a test: the scores at the end, and those that were measured on the way; ``None``: all tests.
+            seed: Of the training.
+        """
+        columns: list[tuple[str, float | None]] = [(name, None) for name in self.tests]
+        if test is not None:
+            rows = [row for part in self.parts(seed=seed) for row in part["rows"] if row["test"] == test]
+            columns = [(test, at) for at in sorted({row["at"] for row in rows if "at" in row})] + [(test, None)]
+        header = ["method", "inner steps", *(self._title(*column) for column in columns), "training", "processor s"]
+        lines = []
         for part in self.parts(seed=seed):
-            final = [row for row in part["rows"] if row.get("at") is None]
-            for n_steps in dict.fromkeys(row["n_steps"] for row in final):
-                found = {row["test"]: row for row in final if row["n_steps"] == n_steps}
-                cells = [_cell(found[name]) if name in found else "" for name in names]
-                lines.append([part["method"], str(n_steps or ""), *cells, trained_text(part)])
+            for n_steps in dict.fromkeys(row["n_steps"] for row in part["rows"]):
+                cells = [self._cell(part["method"], name, n_steps, seed, at) for name, at in columns]
+                if any(cells):
+                    seconds = "" if part["cpu_seconds"] is None else f"{part['cpu_seconds']:.0f}"
+                    lines.append([part["method"], str(n_steps or ""), *cells, training_text(part), seconds])
         return header, lines
 
-    def table(self, tests: Sequence[str] | None = None, seed: int = 0) -> Any:
+    def table(self, test: str | None = None, seed: int = 0) -> Any:
         """Return the table as a notebook shows it; see :meth:`cells`."""
-        return plotting.table(*self.cells(tests, seed))
+        return plotting.table(*self.cells(test, seed))
+
+    def _title(self, test: str, at: float | None) -> str:
+        unit = "%" if any("n_answers" in row for part in self.parts() for row in part["rows"]) else "median error"
+        return f"{test if at is None else f'after {at:g} s'}, {unit}"
+
+    def _cell(self, method: str, test: str, n_steps: int | None, seed: int, at: float | None) -> str:
+        try:
+            row = self.row(method, test, n_steps, seed, at)
+        except ValueError:
+            return ""
+        if "n_answers" in row:
+            return f"{100 * row['mean']:.1f} ± {100 * row['ci95']:.1f}"
+        text = "–" if row["median"] is None else f"{row['median']:.3g}"
+        return text + (f" ({100 * row['diverged']:.1f} % diverged)" if row["diverged"] else "")
 
 
-def _cell(row: dict[str, Any]) -> str:
-    if "n_answers" in row:
-        return f"{100 * row['mean']:.1f} ± {100 * row['ci95']:.1f}"
-    text = "–" if row["median"] is None else f"{row['median']:.3g}"
-    return text + (f" ({100 * row['diverged']:.0f} % diverged)" if row["diverged"] else "")
+def training_text(part: dict[str, Any]) -> str:
+    """Return in words how long a part was trained, and what ended it."""
+    steps, of = f"{part['n_steps']:,}", f"{part['of']:,}"
+    texts = {
+        "untrained": "not trained",
+        "steps": f"{steps} steps",
+        "patience": f"{steps} steps, until validation no longer improved",
+        "seconds": f"{steps} of {of} steps, the budget of time",
+        "diverged": f"diverged at step {steps}",
+        "cut short": f"{steps} of {of} steps, cut short",
+    }
+    return texts[part["stopped"]]

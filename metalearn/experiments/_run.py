@@ -21,6 +21,7 @@ from metalearn._torch import tree_map
 from metalearn.episodes import Episode
 from metalearn.evaluation import Score, evaluate
 from metalearn.experiments import _store
+from metalearn.experiments._record import training_text
 from metalearn.experiments.study import TASKS_PER_DRAW, Method, Study, n_examples, sampler, source
 from metalearn.learners import Learner
 from metalearn.learners._encoder import EncoderLearner
@@ -58,6 +59,11 @@ def run(
     Raises:
         KeyboardInterrupt: After Ctrl-C; the state is saved.
         OSError: If a file cannot be written; earlier ones are whole.
+
+    Example:
+        >>> from metalearn import experiments
+        >>> experiments.run(experiments.standing()["glyphs"], "MAML", seed=1)  # doctest: +SKIP
+        'glyphs, MAML, seed 1: 5,123 of 100,000 steps, the budget of time (600 s)'
     """
     name = f"{study.name}, {label}, seed {seed}"
     if is_done(study, label, seed, home):
@@ -82,7 +88,7 @@ def run(
     }
     own_weights = record["weights"] is not None and trained == label
     _store.gather(study, record, part.weights_file(record) if own_weights else None, home)
-    return f"{name}: {trained_text(record)}"
+    return f"{name}: {training_text(record)} ({record['cpu_seconds']:.0f} s)"
 
 
 def is_done(study: Study, label: str, seed: int, home: Path = _store.HERE) -> bool:
@@ -90,20 +96,6 @@ def is_done(study: Study, label: str, seed: int, home: Path = _store.HERE) -> bo
     parts = (_store.read_record(study.name, home) or {}).get("parts", [])
     digest = study.digest(label, seed)
     return any(part["digest"] == digest and part["stopped"] != "cut short" for part in parts)
-
-
-def trained_text(part: Mapping[str, Any]) -> str:
-    """Return in words how long a part was trained, and what ended it."""
-    steps, of, stopped = part["n_steps"], part["of"], part["stopped"]
-    texts = {
-        "untrained": "not trained",
-        "steps": f"{steps:,} steps",
-        "patience": f"{steps:,} steps, until validation no longer improved",
-        "seconds": f"{steps:,} of {of:,} steps, the budget",
-        "diverged": f"diverged at step {steps:,}",
-        "cut short": f"{steps:,} of {of:,} steps, cut short",
-    }
-    return texts[stopped] + (f" ({part['cpu_seconds']:.0f} s)" if steps else "")
 
 
 @dataclass
@@ -296,7 +288,6 @@ class _Part:
         return _store.pack_weights(load((self.folder / "weights.safetensors").read_bytes()), header)
 
 
-@torch.no_grad()
 def encoded(learner: Learner, pool: Any) -> tuple[Learner, Any]:
     """Return a copy of the learner for features in place of inputs, and the pool of features: each is computed once.
 
@@ -304,16 +295,14 @@ def encoded(learner: Learner, pool: Any) -> tuple[Learner, Any]:
     """
     if not isinstance(learner, EncoderLearner) or getattr(learner, "encoder_lr", False) or not isinstance(pool, Pool):
         return learner, pool
-    encoder: torch.nn.Module = learner.encoder
-    if norm_policies(encoder) - {"frozen", "none"}:
+    if norm_policies(learner.encoder) - {"frozen", "none"}:
         return learner, pool
     device = next((parameter.device for parameter in learner.parameters()), torch.device("cpu"))
     learner.eval()
-    rows = torch.split(torch.arange(len(pool)), 500)
-    features = torch.cat([encoder(tree_map(lambda x: x.to(device), pool.read(part))).cpu() for part in rows])
+    features = pool.to(device).encoded(learner.encoder).to("cpu")
     comparer = deepcopy(learner)
     comparer.encoder = torch.nn.Identity()
-    return comparer, Pool(features, pool.y, class_names=pool.class_names)
+    return comparer, features
 
 
 def summary(score: Score, test: Mapping[str, Any]) -> dict[str, Any]:

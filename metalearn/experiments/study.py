@@ -15,16 +15,15 @@ from metalearn.data.glyphs import SHA256 as GLYPHS
 from metalearn.data.omniglot import SHA256 as OMNIGLOT
 from metalearn.data.omniglot import VINYALS
 from metalearn.learners._settings import known_learners
-from metalearn.pools import Pool
-from metalearn.sampling import sample_episodes, sample_pairs, sample_triplets
 
 RUNNER = 1  # in each digest; raise it when a change of the runner, of fit or of the samplers moves all numbers
+KINDS = ("episodes", "batches", "pairs", "triplets")  # samplers of a pool
 TASKS_PER_DRAW = 20  # tests draw so many tasks at a time: the draws decide which tasks they are
 
 
 @dataclass(frozen=True)
 class Fit:
-    """How a method is trained; what is not named here is as :func:`metalearn.fit` has it.
+    """How a method of a study is trained; what is not named here is as :func:`metalearn.fit` has it.
 
     Args:
         n_steps: Outer steps at most; 0 leaves the learner as it was initialised.
@@ -39,6 +38,11 @@ class Fit:
         validate_every: Steps between validations, on 200 tasks like the first test's (``validate_on`` names another).
         validate_on: Name of the test whose sizes validation has.
         patience: Stop after so many validations without a better score.
+
+    Example:
+        >>> from metalearn.experiments import Fit
+        >>> Fit(max_seconds=300).n_steps
+        100000
     """
 
     n_steps: int = 100_000
@@ -70,6 +74,13 @@ class Method:
             knows no other number of classes; ``{"tune": {"inner_lr": [0.01, 0.1]}}`` for a setting that is chosen for
             each test, on validation tasks.
         weights: Label of the method whose trained weights this one takes, in place of training.
+
+    Example:
+        >>> from metalearn.experiments import Method
+        >>> network = {"network": "MLP", "config": {"sizes": [1, 40, 1]}}
+        >>> method = Method("MAML", {"model": network}, {"inner_lr": 0.01, "loss_fn": "mse_loss"}, fit={"n_steps": 500})
+        >>> method.training.n_steps, method.training.outer_lr
+        (500, 0.001)
     """
 
     learner: str
@@ -220,18 +231,11 @@ def checksum(name: str) -> str:
 
 def sampler(pool: Any, kind: str = "episodes", within: str | None = None, **sizes: int) -> Callable[..., Any]:
     """Return what draws batches: from a pool of a source, or from a task family."""
-    if not isinstance(pool, Pool):
-        return lambda generator: pool.sample(**sizes, generator=generator)
-    groups = [name.split("/")[0] for name in pool.class_names] if within else None
-    samplers: dict[str, Callable[..., Any]] = {
-        "episodes": lambda generator: sample_episodes(pool, **sizes, generator=generator, groups=groups),
-        "batches": lambda generator: pool.sample_batch(**sizes, generator=generator),
-        "pairs": lambda generator: sample_pairs(pool, **sizes, generator=generator),
-        "triplets": lambda generator: sample_triplets(pool, **sizes, generator=generator),
-    }
-    if kind not in samplers:
-        raise ValueError(f"episodes are drawn as one of the kinds {sorted(samplers)}, got {kind!r}")
-    return samplers[kind]
+    if kind not in KINDS:
+        raise ValueError(f"episodes are drawn as one of the kinds {KINDS}, got {kind!r}")
+    groups = {"groups": [name.split("/")[0] for name in pool.class_names]} if within else {}
+    found: Callable[..., Any] = getattr(pool, kind)(**sizes, **groups)
+    return found
 
 
 def n_examples(episodes: Mapping[str, Any]) -> int:
