@@ -204,7 +204,7 @@ def test_learns_a_toy_in_seconds(learner, name):
     before = evaluate(learner, test)
     history = fit(learner, training_sampler(name, toy(0, 200), n_shot=5), 250, outer_lr=0.01, progress=False)
     after = evaluate(learner, test)
-    assert after.mean > before.mean + 0.15 and after.mean > (0.65 if name in SLUGGISH else 0.85)
+    assert after.mean > before.mean + 0.15 and after.mean > (0.65 if name.split(",")[0] in SLUGGISH else 0.8)
     assert sum(history.losses[-20:]) < sum(history.losses[:20])
 
 
