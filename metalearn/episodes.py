@@ -228,7 +228,7 @@ class Batch:
 
     @property
     def sides(self) -> tuple[Inputs, ...]:
-        """The inputs as a tuple: two for pairs, three for triplets, one for a labelled batch."""
+        """Inputs of each side in a tuple, two for pairs, three for triplets, one for a labelled batch."""
         return (self.x,) if self.kind == "labelled" else tuple(self.x)
 
     def __len__(self) -> int:
