@@ -1,4 +1,4 @@
-"""Draw the picture of the book's first page from the recorded run on sine waves.
+"""Draw the picture of the book's first page from the recorded study on sine waves.
 
 Run ``python tools/landing_figure.py``; it writes book/_static/result.png, the same bytes each time.
 """
@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from statistics import mean
-from typing import Any
 
 import matplotlib as mpl
 import torch
@@ -20,20 +18,16 @@ from metalearn import experiments, plotting
 from metalearn.data import sinusoids
 
 TARGET = Path(__file__).resolve().parents[1] / "book" / "_static" / "result.png"
-METHODS = {  # as in the recorded run: what each was trained on
-    "from scratch": {"method": "scratch", "train_shot": None},
-    "joint training": {"method": "joint", "train_shot": 10},
-    "MAML": {"method": "maml", "train_shot": 10},
-}
+METHODS = {"from scratch": "SGD from scratch", "joint training": "joint training", "MAML": "MAML"}  # in the study
+STEPS = (1, 5, 10)
 N_SHOT = 5
 SEED = 6  # of the three waves
 
 
-def medians(run: dict[str, Any], label: str) -> dict[int, list[float]]:
-    """Return the median error over test tasks, by number of inner steps: one value for each seed."""
-    rows = experiments.rows(run, n_shot=N_SHOT, **METHODS[label])
-    steps = dict.fromkeys(row["n_steps"] for row in rows)
-    return {k: [row["median"] for row in rows if row["n_steps"] == k] for k in steps}
+def medians(label: str) -> list[float]:
+    """Return the median error over the study's test tasks after each number of inner steps."""
+    study = experiments.load("sinusoids")
+    return [study.score(METHODS[label], f"{N_SHOT} points", k).median for k in STEPS]
 
 
 def draw_tasks(axes: Axes) -> None:
@@ -48,17 +42,14 @@ def draw_tasks(axes: Axes) -> None:
 
 
 def draw_result(axes: Axes) -> None:
-    """Draw each method's median error by inner steps: a line for the mean over the seeds, a band for their range."""
-    run = experiments.load("sinusoid_maml")
+    """Draw each method's median error by inner steps."""
     for label in METHODS:
-        by_step = medians(run, label)
-        (line,) = axes.plot(list(by_step), [mean(v) for v in by_step.values()], "o-", color=plotting.COLOURS[label])
-        low, high = ([pick(v) for v in by_step.values()] for pick in (min, max))
-        axes.fill_between(list(by_step), low, high, color=line.get_color(), alpha=0.25, linewidth=0)
-        axes.text(10, high[-1] + 0.08, label, color=line.get_color(), ha="right", va="bottom")
+        values = medians(label)
+        (line,) = axes.plot(STEPS, values, "o-", color=plotting.COLOURS[label])
+        axes.text(10, values[-1] + 0.08, label, color=line.get_color(), ha="right", va="bottom")
     axes.set(title="error on new waves", xlabel="gradient steps on the five points", ylabel="median squared error")
     axes.set_ylim(0, 4)
-    axes.set_xticks([0, 1, 5, 10])
+    axes.set_xticks(STEPS)
 
 
 def draw() -> Figure:
