@@ -1,96 +1,433 @@
-"""Recorded runs hold what they need to be believed, and their numbers follow from their own values."""
+"""Studies: killed, stopped, cut short, failing, diverging, on a full disk, two at a time; and the shipped records."""
 
+from __future__ import annotations
+
+import errno
 import json
-import math
+import os
+import re
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
-from metalearn import Score, experiments
+from metalearn import Score, _checkpoint, experiments
+from metalearn.experiments import Method, Record, Study, _run, _store, run
+from metalearn.experiments import __main__ as cli
+from metalearn.experiments._run import is_done
+from metalearn.learners import MAML, Learner
 
-NEEDED = {
-    "name",
-    "script",
-    "settings",
-    "runs_done",
-    "runs_planned",
-    "minutes",
-    "versions",
-    "hardware",
-    "commit",
-    "results",
+ROOT = Path(__file__).resolve().parents[1]
+NET = {"model": {"network": "MLP", "config": {"sizes": [1, 8, 1]}}}
+MSE = {"loss_fn": "mse_loss"}
+POINTS = {"n_tasks": 4, "n_shot": 5, "n_query": 5}
+FIT = {"n_steps": 30, "validate_every": 10}
+METHODS = {
+    "MAML": Method("MAML", NET, {"inner_lr": 0.01, **MSE}, POINTS, FIT, {"n_steps": [1, 2]}),
+    "Reptile": Method("Reptile", NET, {"inner_lr": 0.02, "n_inner_steps": 2, **MSE}, POINTS, FIT),
 }
+TESTS = {"5 points": {"n_shot": 5, "n_query": 5, "n_tasks": 40, "diverged_above": 25.0}}
+TINY = Study("tiny", METHODS, TESTS, "sinusoids", seeds=(0, 1), snapshots=())
 
 
-@pytest.mark.parametrize("name", experiments.names())
-def test_schema(name):
-    run = experiments.load(name)
-    assert set(run) >= NEEDED and run["name"] == name and run["commit"] and run["minutes"] > 0
-    assert {"python", "torch"} <= set(run["versions"]) and {"cpu", "threads", "gpu"} <= set(run["hardware"])
-    assert 0 < run["runs_done"] <= run["runs_planned"] and len(run["settings"]["seeds"]) >= 3
-    assert (experiments.Path(__file__).parents[1] / run["script"]).exists()
-    assert "norm" in run["settings"], "the norm policy is part of every number"
+def with_args(study: Study, **news: Any) -> Study:
+    """Return the study with other arguments of its first method."""
+    method = study.methods["MAML"]
+    changed = replace(method, learner_args={**method.learner_args, **news})
+    return replace(study, methods={**study.methods, "MAML": changed})
 
 
-@pytest.mark.parametrize("name", experiments.names())
-def test_every_mean_and_interval_follows_from_its_tasks(name):
-    run = experiments.load(name)
-    for row in run["results"]:
-        values = torch.tensor([math.nan if v is None else v for v in row["per_task"]], dtype=torch.float64)
-        assert len(values) == row["n_tasks"] >= 600
-        bad = values.isnan() | (values > run["settings"].get("diverged_above", math.inf))
-        assert row["diverged"] == pytest.approx(bad.double().mean().item())
-        assert row["mean_of_rest"] == pytest.approx(values[~bad].mean().item(), rel=1e-3)
+def prepare(patch: pytest.MonkeyPatch, runs: Path) -> None:
+    """Let checkpoints lie in a folder, and validate on a few tasks."""
+    patch.setenv("METALEARN_RUNS", str(runs))
+    patch.setattr(_run, "N_VALIDATION_TASKS", 20)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder for results; checkpoints lie beside it."""
+    prepare(monkeypatch, tmp_path / "runs")
+    monkeypatch.setattr(_store, "environment", lambda: {"versions": {}, "hardware": {}, "commit": None})
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def make(home: Path) -> Callable[..., str]:
+    return partial(run, home=home, device="cpu", progress=False)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Return the weights of an uninterrupted run."""
+    folder = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        prepare(patch, folder / "runs")
+        run(TINY, "MAML", 0, home=folder, device="cpu", progress=False)
+    return weights(folder)
+
+
+def weights(home: Path, name: str = "maml-seed0") -> bytes:
+    """Return the tensors of a file of weights; before them lie a number, its header's length, and the header."""
+    content = (home / "weights" / "tiny" / f"{name}.safetensors").read_bytes()
+    return content[8 + int.from_bytes(content[:8], "little") :]
+
+
+def files(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def at_step(monkeypatch: pytest.MonkeyPatch, step: int, then: Callable[[], Any], kind: type[Learner] = MAML) -> None:
+    """Let something happen in the middle of a training step."""
+    calls, backward = [0], kind.backward
+
+    def failing(self: Learner, *arguments: Any) -> Any:
+        calls[0] += 1
+        return then() if calls[0] == step else backward(self, *arguments)
+
+    monkeypatch.setattr(kind, "backward", failing)
+
+
+def fail(error: BaseException) -> Callable[[], Any]:
+    def then() -> Any:
+        raise error
+
+    return then
+
+
+# Stopped in the middle
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(home: Path, make: Callable[..., str], whole: bytes) -> None:
+    code = """
+import os, signal, sys, torch
+from pathlib import Path
+torch.set_num_threads(1)
+from tests.test_experiments import MAML, TINY, at_step, prepare, run, pytest
+with pytest.MonkeyPatch.context() as patch:
+    prepare(patch, Path(sys.argv[1]).parent / "runs")
+    at_step(patch, 25, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    run(TINY, "MAML", 0, home=Path(sys.argv[1]), device="cpu", progress=False)
+"""
+    ended = subprocess.run([sys.executable, "-c", code, str(home)], cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    assert not home.exists() and len(list(home.parent.glob("runs/tiny/*/checkpoint.pt"))) == 1
+    counted = []
+    with pytest.MonkeyPatch.context() as patch:
+        at_step(patch, 100, lambda: None)
+        backward = MAML.backward
+        patch.setattr(MAML, "backward", lambda *arguments: counted.append(1) or backward(*arguments))
+        assert make(TINY, "MAML", 0).startswith("tiny, MAML, seed 0: 30 steps (")
+    assert weights(home) == whole and len(counted) == 10
+
+
+def test_ctrl_c_stops_and_the_same_command_goes_on(
+    home: Path, commands: Callable[..., int], whole: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        at_step(patch, 15, fail(KeyboardInterrupt()))
+        assert commands("run", "tiny", "--method", "maml", "--seed", "0") == 130
+    assert "stopped; the same command goes on from here" in capsys.readouterr().err and not home.exists()
+    assert commands("run", "tiny", "--method", "maml", "--seed", "0") == 0
+    assert weights(home) == whole
+
+
+def test_a_part_that_is_cut_short_says_so_and_goes_on(home: Path, make: Callable[..., str]) -> None:
+    make(TINY, "MAML", 0, seconds=1e-9)
+    record = Record("tiny", home)
+    (part,) = record.parts()
+    assert part["stopped"] == "cut short" and part["n_steps"] < part["of"] == 30
+    assert not is_done(TINY, "MAML", 0, home) and "1 of 30 steps, cut short" in str(record.table().data)
+    make(TINY, "MAML", 0)
+    (part,) = Record("tiny", home).parts()
+    assert part["stopped"] == "steps" and part["n_steps"] == 30 and is_done(TINY, "MAML", 0, home)
+    assert make(TINY, "MAML", 0) == "tiny, MAML, seed 0: done before"
+
+
+def test_a_learner_that_fails_leaves_earlier_parts_whole_and_no_lock(home: Path, make: Callable[..., str]) -> None:
+    make(TINY, "Reptile", 0)
+    before = files(home)
+    with pytest.MonkeyPatch.context() as patch:
+        at_step(patch, 15, fail(RuntimeError("out of ideas")))
+        with pytest.raises(RuntimeError, match="out of ideas"):
+            make(TINY, "MAML", 0)
+    assert files(home) == before
+    assert "30 steps" in make(TINY, "MAML", 0)
+    assert [part["method"] for part in Record("tiny", home).parts()] == ["MAML", "Reptile"]
+
+
+def test_a_run_that_diverges_is_recorded_as_diverged(home: Path, make: Callable[..., str]) -> None:
+    study = with_args(TINY, inner_lr=1e30)
+    assert "diverged at step" in make(study, "MAML", 0) and is_done(study, "MAML", 0, home)
+    record = Record("tiny", home)
+    row = record.row("MAML", "5 points", 1)
+    assert row["mean"] is None and row["diverged"] == 1 and not record.score("MAML").per_task.isfinite().any()
+    ((_, steps, cell, training, _), _) = record.cells()[1]
+    assert (steps, cell) == ("1", "– (100.0 % diverged)") and training.startswith("diverged at step")
+
+
+@pytest.mark.parametrize("what", ["tiny.npz", "tiny.json", "maml-seed0.safetensors", "checkpoint.pt", "part.json"])
+def test_a_full_disk_leaves_earlier_files_whole(what: str, home: Path, make: Callable[..., str], whole: bytes) -> None:
+    make(TINY, "Reptile", 0)
+    before, write_whole = Record("tiny", home).content, _store.write_whole
+
+    def full(path: Path, write: Callable[..., Any]) -> None:
+        if path.name == what:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        write_whole(path, write)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (_store, _checkpoint, _run):
+            patch.setattr(module, "write_whole", full)
+        with pytest.raises(OSError, match="No space left"):
+            make(TINY, "MAML", 0)
+    record = Record("tiny", home)
+    assert record.content == before and record.score("Reptile").n_tasks == 40
+    make(TINY, "MAML", 0)
+    assert weights(home) == whole
+
+
+# Which parts are which
+
+
+def test_other_settings_are_another_part_that_is_made_anew(home: Path, make: Callable[..., str], whole: bytes) -> None:
+    make(TINY, "MAML", 0)
+    make(TINY, "Reptile", 0)
+    other = with_args(TINY, inner_lr=0.02)
+    assert not is_done(other, "MAML", 0, home) and is_done(other, "Reptile", 0, home)
+    assert "30 steps" in make(other, "MAML", 0)
+    assert weights(home) != whole and len(list(home.parent.glob("runs/tiny/maml-seed0-*"))) == 2
+    assert {part["digest"] for part in Record("tiny", home).parts()} == {
+        other.digest(label, 0) for label in other.methods
+    }
+
+
+def test_what_decides_the_numbers_decides_the_digest(monkeypatch: pytest.MonkeyPatch) -> None:
+    method, digest = METHODS["MAML"], TINY.digest("MAML", 0)
+    others = [
+        with_args(TINY, first_order=True),
+        replace(TINY, data="digits"),
+        replace(TINY, tests={"5 points": {**TESTS["5 points"], "n_tasks": 50}}),
+        *(
+            replace(TINY, methods={"MAML": replace(method, **news)})
+            for news in (
+                {"learner": "Reptile"},
+                {"model": {"model": {"network": "MLP", "config": {"sizes": [1, 9, 1]}}}},
+                {"episodes": {**POINTS, "n_tasks": 5}},
+                {"fit": {**FIT, "outer_lr": 0.01}},
+                {"test": {"n_steps": [1]}},
+            )
+        ),
+    ]
+    digests = [digest, TINY.digest("MAML", 1), *(other.digest("MAML", 0) for other in others)]
+    assert len(set(digests)) == len(digests)
+    same = replace(TINY, name="other", methods={"MAML": method}, published={"a": 1}, seeds=(0,), snapshots=(5,))
+    assert same.digest("MAML", 0) == digest
+    monkeypatch.setattr(MAML, "revision", 2)
+    assert TINY.digest("MAML", 0) not in digests
+
+
+def test_a_method_can_take_the_weights_of_another(home: Path, make: Callable[..., str], whole: bytes) -> None:
+    slow = Method("MAML", NET, {"inner_lr": 0.001, **MSE}, test={"n_steps": [1]}, weights="MAML")
+    study = replace(TINY, methods={**METHODS, "slower": slow})
+    make(study, "slower", 0)
+    assert not (home / "weights").exists() and Record("tiny", home).part("slower")["trained_as"] == "MAML"
+    make(study, "MAML", 0)
+    assert weights(home) == whole and len(files(home / "weights")) == 1
+    values = [Record("tiny", home).score(label, n_steps=1).per_task for label in ("MAML", "slower")]
+    assert not torch.equal(*values)
+
+
+def test_a_setting_can_be_chosen_on_validation_tasks(home: Path, make: Callable[..., str]) -> None:
+    test = {"n_steps": [1, 5], "tune": {"inner_lr": [1e9, 0.01]}}
+    tuned = Method("MAML", NET, {"inner_lr": 1.0, **MSE}, fit={"n_steps": 0}, test=test)
+    make(replace(TINY, methods={"tuned": tuned}), "tuned", 0)
+    part = Record("tiny", home).part("tuned")
+    assert [row["inner_lr"] for row in part["rows"]] == [0.01, 0.01] and part["weights"] is None
+    assert part["stopped"] == "untrained" and Record("tiny", home).curve("tuned") == ([], [], [])
+
+
+def test_scores_on_the_way(home: Path, make: Callable[..., str]) -> None:
+    study = replace(TINY, snapshots=(1e-9,))
+    make(study, "MAML", 0)
+    record = Record("tiny", home)
+    assert record.row("MAML", n_steps=2, at=1e-9)["trained_steps"] == 1
+    assert record.row("MAML", n_steps=2, at=1e9) == record.row("MAML", n_steps=2)  # it had ended by then
+    header, lines = record.cells("5 points")
+    assert header[2:4] == ["after 1e-09 s, median error", "5 points, median error"] and len(lines) == 2
+    seconds, means, half_widths = record.curve("MAML")
+    assert len(seconds) == len(means) == len(half_widths) == 4 and seconds == sorted(seconds)
+    with pytest.raises(ValueError, match=r"no result of MAML for \('5 points', 9, None\); there are .*'5 points', 2, "):
+        record.row("MAML", n_steps=9)
+    with pytest.raises(ValueError, match=r"the study tiny has no 'ANIL' with seed 0; it has \[\('MAML', 0\)\]"):
+        record.part("ANIL")
+
+
+class MeanOfClass(Learner):
+    """A stranger's learner."""
+
+    def __init__(self, encoder: nn.Module, scale: float = 1.0) -> None:
+        super().__init__()
+        self.encoder, self.scale = encoder, scale
+
+    def adapt(self, support_x: Any, support_y: Any, *, n_way: Any = None, n_steps: Any = None) -> dict[str, Any]:
+        member = nn.functional.one_hot(support_y, n_way).float()
+        return {"means": (member.T @ self.run("encoder", {}, support_x)) / member.sum(0).unsqueeze(1)}
+
+    def predict(self, adapted: Any, x: Any) -> Any:
+        return -self.scale * torch.cdist(self.run("encoder", adapted, x), adapted["means"])
+
+
+def test_a_strangers_learner_runs_in_a_study(home: Path, make: Callable[..., str]) -> None:
+    parts = [{"network": "Flatten", "config": {}}, {"network": "MLP", "config": {"sizes": [64, 16]}}]
+    network = {"encoder": {"network": "Sequential", "config": {"parts": parts}}}
+    sizes = {"n_way": 2, "n_shot": 1, "n_query": 4}
+    method = Method("MeanOfClass", network, {"scale": 2.0}, {"n_tasks": 4, **sizes}, FIT)
+    study = Study("tiny", {"mine": method}, {"2-way": {**sizes, "n_tasks": 60}}, "digits", snapshots=())
+    make(study, "mine", 0)
+    record = Record("tiny", home)
+    assert record.score("mine").above(1 / 2) and re.fullmatch(r"\d\d\.\d ± \d\.\d", record.cells()[1][0][2])
+    assert (record.score("mine").per_task * 8 % 1 == 0).all() and len(weights(home, "mine-seed0")) > 64 * 16 * 4
+
+
+# Two runners, and the command line
+
+
+@pytest.fixture
+def commands(home: Path, make: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    monkeypatch.setattr(cli, "standing", lambda: {"tiny": TINY})
+    monkeypatch.setattr(cli, "run", lambda *arguments, **named: make(*arguments, **{**named, "device": "cpu"}))
+    monkeypatch.setattr(cli, "is_done", partial(is_done, home=home))
+    monkeypatch.setattr(experiments, "load", lambda name: Record(name, home))
+    monkeypatch.setattr(torch, "set_num_threads", lambda n: None)  # of this process
+    return lambda *arguments: cli.main(list(arguments))
+
+
+def test_a_second_runner_says_so_and_takes_the_next_part(
+    home: Path, commands: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = home.parent / "runs" / "tiny" / f"maml-seed0-{TINY.training_digest('MAML', 0)[:12]}"
+    with _store.lock(folder / "lock") as mine:
+        assert mine and commands("next") == 0
+        said = capsys.readouterr().out.splitlines()
+    assert said[0] == f"tiny, MAML, seed 0: left to another runner, process {os.getpid()}, which is at it"
+    assert said[1].startswith("tiny, Reptile, seed 0: 30 steps") and len(said) == 2
+    assert commands("next") == 0 and "tiny, MAML, seed 0: 30 steps" in capsys.readouterr().out
+
+
+def test_the_commands(home: Path, commands: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    def output(*arguments: str) -> list[str]:
+        assert commands(*arguments) == 0
+        return capsys.readouterr().out.splitlines()
+
+    assert output("list") == ["tiny: 0 of 4 parts done"]
+    (said,) = output("run", "tiny", "--method", "reptile", "--seed", "1")
+    assert said.startswith("tiny, Reptile, seed 1: 30 steps") and output("list") == ["tiny: 1 of 4 parts done"]
+    order = [output("next")[0].partition(": ")[0] for _ in range(3)]
+    assert order == ["tiny, MAML, seed 0", "tiny, Reptile, seed 0", "tiny, MAML, seed 1"]
+    assert output("next") == ["nothing is left to do"] and output("list") == ["tiny: 4 of 4 parts done"]
+    header, *lines = output("show", "tiny")
+    assert header.split("  ")[0] == "method" and [line.split()[0] for line in lines] == ["MAML", "MAML", "Reptile"]
+    assert all(line.split("  ")[-1].isdecimal() and "30 steps" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "small"], r"no study 'small'; there are ['tiny']"),
+        (
+            ["run", "tiny", "--method", "anil"],
+            "the study tiny has no method 'anil'; it has ['MAML', 'Reptile']",
+        ),
+        (["run", "tiny", "--seed", "5"], "the study tiny has the seeds [0, 1], got 5"),
+    ],
+)
+def test_wrong_names_are_refused_with_what_there_is(
+    arguments: list[str], message: str, commands: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        commands(*arguments)
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"learner": "MAMMAL"}, r"MAML: no learner 'MAMMAL'; known: \[.*'MAML'"),
+        ({"fit": {"steps": 3}}, r"MAML: fit has no option \['steps'\]; it has \['n_steps'"),
+        ({"learner_args": {"loss_fn": nn.functional.mse_loss}}, r"a study holds plain data only: "),
+    ],
+)
+def test_a_wrong_study_is_refused(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(TINY, methods={"MAML": replace(METHODS["MAML"], **wrong)})
+
+
+def test_a_wrong_kind_of_batch_is_refused(make: Callable[..., str]) -> None:
+    method = replace(METHODS["MAML"], episodes={"kind": "quadruplets"})
+    with pytest.raises(ValueError, match=r"one of the kinds \('episodes', .*got 'quadruplets'"):
+        make(replace(TINY, methods={"MAML": method}), "MAML", 0)
+
+
+# The shipped records
+
+
+RECORDS = [name for name in experiments.names() if isinstance(experiments.load(name), Record)]
+OLD = [name for name in experiments.names() if name not in RECORDS]
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_recorded_numbers_follow_from_the_values_of_the_tasks(name: str) -> None:
+    record = experiments.load(name)
+    for part in record.parts():
+        values = _store.read_values(name)[part["values"]]
+        assert len(values) == sum(row["n_tasks"] for row in part["rows"]) and part["commit"] and part["hardware"]["cpu"]
+        for row in part["rows"]:
+            check(row, Score.of(_store.unpack(part, row, values)), record.tests[row["test"]])
+
+
+def check(row: dict[str, Any], score: Score, test: dict[str, Any]) -> None:
+    assert score.n_tasks == row["n_tasks"] >= 600
+    for key in ("mean", "ci95", "median"):
+        found = torch.tensor(getattr(score, key))
+        assert row[key] == (pytest.approx(found.item(), rel=1e-4, abs=1e-7) if found.isfinite() else None)
+    fine = score.per_task <= test.get("diverged_above", torch.finfo().max)  # NaN is not
+    assert row["diverged"] == pytest.approx((~fine).double().mean().item())
+
+
+@pytest.mark.parametrize("name", OLD)
+def test_numbers_of_earlier_records_follow_from_the_values_of_the_tasks(name: str) -> None:
+    for row in experiments.load(name)["results"]:
+        values = torch.tensor([torch.nan if value is None else value for value in row["per_task"]])
         if row["mean"] is not None:
-            assert row["mean"] == pytest.approx(values.mean().item(), rel=1e-3)
-            assert row["ci95"] == pytest.approx(1.96 * values.std().item() / math.sqrt(len(values)), rel=1e-3)
-        finite = values.nan_to_num(math.inf).sort().values
-        median = (finite[len(values) // 2 - 1] + finite[len(values) // 2]).item() / 2
-        assert row["median"] == (pytest.approx(median, rel=1e-3) if math.isfinite(median) else None)
+            score = Score.of(values)
+            assert (row["mean"], row["ci95"]) == pytest.approx((score.mean, score.ci95), rel=1e-3)
 
 
-def test_summary_of_tasks_that_diverge():
-    score = Score.of(torch.tensor([1.0, 3.0, 30.0, math.inf]))
-    row = experiments.summary(score, diverged_above=25)
-    assert (
-        row["mean"] is None
-        and row["ci95"] is None
-        and row["diverged"] == 0.5
-        and row["median"] == 16.5
-        and row["mean_of_rest"] == 2
-    )
-    assert row["per_task"] == [1, 3, 30, None]
+def test_shipped_parts_were_made_with_the_settings_of_today() -> None:
+    for name, study in experiments.standing().items():
+        if name in RECORDS:
+            record = experiments.load(name)
+            assert record.methods == json.loads(json.dumps(study.describe()["methods"])), name
+            for part in record.parts():
+                assert part["digest"] == study.digest(part["method"], part["seed"]), (name, part["method"])
 
 
-def test_what_is_saved_is_what_is_loaded(tmp_path, monkeypatch):
-    content = {"name": "x", "results": [{"a": 1, "per_task": [1, None]}, {"a": 2, "per_task": []}]}
-    experiments.save(tmp_path / "x.json", content)
-    monkeypatch.setattr(experiments, "RESULTS", tmp_path)
-    assert experiments.names() == ["x"] and experiments.load("x") == content
-    with pytest.raises(ValueError, match=r"no recorded run 'y'; known: \['x'\]"):
-        experiments.load("y")
-
-
-def test_rows_are_found_by_their_fields():
-    run = {"results": [{"a": 1, "b": 2, "per_task": []}, {"a": 1, "b": 3, "per_task": []}]}
-    assert experiments.rows(run, a=1) == run["results"] and experiments.rows(run, b=3) == run["results"][1:]
+def test_rows_are_found_by_their_fields() -> None:
+    rows = {"results": [{"a": 1, "b": 2, "per_task": []}, {"a": 1, "b": 3, "per_task": []}]}
+    assert experiments.rows(rows, b=3) == rows["results"][1:]
     with pytest.raises(ValueError, match=r"no result with {'a': 5}; a result looks like {'a': 1, 'b': 2}"):
-        experiments.rows(run, a=5)
+        experiments.rows(rows, a=5)
+    assert len(experiments.rows(experiments.load("mnist_cnn"), method="base CNN")) == 1
 
 
-def test_a_run_is_cut_short_goes_on_and_is_not_done_twice(tmp_path):
-    script = (
-        "import metalearn.experiments.sinusoid_maml as m; from metalearn.experiments import record;"
-        "m.SETTINGS.update(test_steps=[0, 1], n_test_tasks=100, n_validation_tasks=100);"
-        "record('sinusoid_maml', m.SETTINGS, [('maml', 5, 0), ('scratch', None, 0)], m.run, published=m.PUBLISHED)"
-    )
-    outputs = []
-    for steps in ("2", "4", "4"):
-        where = ["--folder", str(tmp_path / "parts"), "--output", str(tmp_path / "out.json"), "--steps", steps]
-        subprocess.run([sys.executable, "-c", script, *where], check=True, capture_output=True)
-        outputs.append(json.loads((tmp_path / "out.json").read_text()))
-    trained = [run["results"][0]["trained_steps"] for run in outputs]
-    assert trained == [2, 4, 4] and outputs[1]["results"] == outputs[2]["results"]
-    assert outputs[2]["settings"]["n_steps"] == 70_000 and outputs[2]["runs_done"] == 2
+def test_a_record_that_there_is_not() -> None:
+    with pytest.raises(ValueError, match=r"no recorded study 'nothing'; known: \[.*'glyphs'"):
+        experiments.load("nothing")
