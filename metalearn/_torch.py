@@ -5,7 +5,7 @@ When a new torch breaks one of them, that test says which, and this is the file 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -51,9 +51,14 @@ def unwrapped(tensor: Tensor) -> Tensor | None:
     return inner
 
 
-def trace(function: Callable[..., Sequence[Tensor]], example: Sequence[Tensor]) -> Callable[..., Any]:
-    """Return the graph of a function of tensors, gradients and transforms in it included, for these shapes."""
-    graph: Callable[..., Any] = make_fx(function)(*example)
+def trace(
+    function: Callable[..., Sequence[Tensor]], example: Sequence[Tensor], rules: Mapping[Any, Callable[..., Any]]
+) -> Callable[..., Any]:
+    """Return the graph of a function of tensors, gradients and transforms in it included, for these shapes.
+
+    A rule replaces an operator (``torch.ops.aten.mm.default``) by others, or returns ``NotImplemented`` to keep it.
+    """
+    graph: Callable[..., Any] = make_fx(function, decomposition_table=dict(rules))(*example)
     return graph
 
 

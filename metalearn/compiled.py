@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from metalearn._torch import compile_graph, trace, tree_flatten, tree_unflatten
 from metalearn.episodes import Batch, Episode
-from metalearn.learners._base import Learner
-from metalearn.learners._checks import episodes_only
+from metalearn.learners._base import Learner, episodes_only
 from metalearn.vectorize import over_tasks
 
 Gradient = Callable[[list[Tensor], list[Tensor]], tuple[Tensor, list[Tensor | None]]]
@@ -136,7 +135,7 @@ def _compile(
     n_way: int | None,
     backend: Backend,
 ) -> Gradient:
-    """Return ``gradient(leaves of a batch, values) -> loss, gradients``; a gradient is ``None`` where it is unused."""
+    """Return ``gradient(leaves, values) -> loss, gradients of the trained parameters``, ``None`` where unused."""
     tensors = _Tensors(objective)
     unused: list[int] = []
 
@@ -151,7 +150,7 @@ def _compile(
         return [loss.detach(), *(grad for grad in grads if grad is not None)]
 
     example = [*leaves, *(tensor.detach() for tensor in tensors.read())]
-    run = trace(gradient, example)
+    run = trace(gradient, example, _PRODUCTS)
     if backend == "inductor":
         run = compile_graph(run, example)
 
@@ -163,3 +162,22 @@ def _compile(
         return loss, grads
 
     return call
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """Write a matrix product with a vector in it as products of numbers, which the compiler fuses with what is near.
+
+    Gradients of layers with one input or output are full of them, and on a CPU each costs a call of BLAS.
+    """
+    if a.device.type != "cpu":
+        return NotImplemented
+    if a.shape[-1] == 1:  # a column times a row
+        return a * b
+    if b.shape[-1] == 1:  # a matrix times a column
+        return (a * b.transpose(-1, -2)).sum(-1, keepdim=True)
+    if a.shape[-2] == 1:  # a row times a matrix
+        return (a.transpose(-1, -2) * b).sum(-2, keepdim=True)
+    return NotImplemented
+
+
+_PRODUCTS = {torch.ops.aten.mm.default: _product, torch.ops.aten.bmm.default: _product}

@@ -30,6 +30,20 @@ def test_the_benchmark_runs(name: str, monkeypatch: pytest.MonkeyPatch, capsys: 
     assert len(capsys.readouterr().out.splitlines()) == len(results)
 
 
+def test_the_step_in_jax_is_the_same_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("jax")  # of the extra "bench"
+    monkeypatch.syspath_prepend(FOLDER)
+    bench, jax = (importlib.import_module(name) for name in ("bench_sinusoid", "_jax"))
+    learner = bench.MAML(bench.MLP([1, 4, 1]), bench.INNER_LR, loss_fn=bench.F.mse_loss)
+    batch = bench.sinusoids().sample(3, 5, 5)
+    step, _ = jax.make_step(learner.model, bench.INNER_LR, batch)
+    loss = learner.backward(batch)
+    jax.check_step(step, loss, learner.model)
+    learner.model[0].weight.grad += 1
+    with pytest.raises(AssertionError):
+        jax.check_step(step, loss, learner.model)
+
+
 def test_stored_numbers_are_complete() -> None:
     stored = json.loads((FOLDER / "results.json").read_text(encoding="utf-8"))
     assert set(stored["results"]) == set(NAMES)

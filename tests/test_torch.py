@@ -97,7 +97,15 @@ def test_a_trace_holds_gradients_and_transforms_and_no_values():
         return [loss, *torch.autograd.grad(loss, weight)]
 
     weight = torch.ones(3, requires_grad=True)
-    graph = _torch.trace(slopes, [torch.rand(2, 3), weight])
+    graph = _torch.trace(slopes, [torch.rand(2, 3), weight], {})
     assert traced == [True] and not _torch.is_traced()
     x, weight = torch.rand(2, 3), torch.rand(3, requires_grad=True)
     torch.testing.assert_close(graph(x, weight), slopes(x, weight))
+
+
+def test_a_rule_replaces_an_operator_of_a_trace():
+    rules = {torch.ops.aten.mm.default: lambda a, b: (a.unsqueeze(2) * b).sum(1) if len(a) > 2 else NotImplemented}
+    wide, narrow, right = torch.rand(3, 4), torch.rand(2, 4), torch.rand(4, 5)
+    graph = _torch.trace(lambda *parts: [parts[0] @ parts[2], parts[1] @ parts[2]], [wide, narrow, right], rules)
+    torch.testing.assert_close(graph(wide, narrow, right), [wide @ right, narrow @ right])
+    assert graph.code.count("mm.default") == 1

@@ -73,7 +73,8 @@ def environment() -> dict[str, Any]:
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    versions = {"python": platform.python_version(), "torch": torch.__version__, "higher": _version("higher")}
+    versions = {"python": platform.python_version(), "torch": torch.__version__}
+    versions |= {name: _version(name) for name in ("higher", "jax")}
     return {
         "processor": names[0] if names else platform.processor(),
         "cores": os.cpu_count(),

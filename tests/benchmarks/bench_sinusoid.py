@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 
+import _jax
 import torch
 from _plain import backward_each, backward_once, tasks_of
 from _timing import Result, interleave, result
@@ -56,6 +57,10 @@ def run(quick: bool = False) -> list[Result]:
     higher, note = with_higher(model, batch)
     contestants |= {} if higher is None else {"higher": higher}
     check_gradients(contestants, learner)
+    jax_step, jax_note = _jax.make_step(model, INNER_LR, batch)
+    if jax_step is not None:
+        learner.zero_grad()
+        _jax.check_step(jax_step, learner.backward(batch), model)
     found = compare(interleave(contestants, 2 if quick else 150, learner.zero_grad), "eager", note)
     if quick:  # compiling takes up to half a minute
         return found
@@ -65,7 +70,17 @@ def run(quick: bool = False) -> list[Result]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of torch, about itself, on the first compilation
         check_gradients(contestants, learner)
-    return found + compare(interleave(contestants, 150, learner.zero_grad), "compiled", note)
+    found += compare(interleave(contestants, 150, learner.zero_grad), "compiled", note)
+    return [*found, against_jax(contestants["compiled"], jax_step, jax_note, learner)]
+
+
+def against_jax(ours: Callable[[], object], jax_step: _jax.Step | None, note: str, learner: MAML) -> Result:
+    """Compare the compiled step with JAX's, alone with each other, as either keeps the caches warm in a training."""
+    what = f"{WHAT}: compiled against JAX"
+    if jax_step is None:
+        return result(what, {}, 0, note=note)
+    times = interleave({"jax": jax_step, "compiled": ours}, 300, learner.zero_grad)
+    return result(what, times, times["jax"] / times["compiled"], ">= 0.91", note=f"{note} 0.91: within 1.1 times.")
 
 
 def check_gradients(contestants: dict[str, Callable[[], object]], learner: MAML) -> None:
