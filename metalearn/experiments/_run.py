@@ -17,7 +17,6 @@ import torch
 from safetensors.torch import load
 
 from metalearn._files import write_whole
-from metalearn._torch import tree_map
 from metalearn.episodes import Episode
 from metalearn.evaluation import Score, evaluate
 from metalearn.experiments import _store
