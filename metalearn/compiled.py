@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from metalearn._torch import compile_graph, trace, tree_flatten, tree_unflatten
 from metalearn.episodes import Batch, Episode
-from metalearn.learners._base import Learner, episodes_only
+from metalearn.learners._base import Learner
+from metalearn.learners._checks import episodes_only
 from metalearn.vectorize import over_tasks
 
 Gradient = Callable[[list[Tensor], list[Tensor]], tuple[Tensor, list[Tensor | None]]]
@@ -164,7 +165,7 @@ def _compile(
     return call
 
 
-def _product(a: Tensor, b: Tensor) -> Tensor:
+def _product(a: Tensor, b: Tensor) -> Any:
     """Write a matrix product with a vector in it as products of numbers, which the compiler fuses with what is near.
 
     Gradients of layers with one input or output are full of them, and on a CPU each costs a call of BLAS.
