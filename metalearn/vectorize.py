@@ -37,7 +37,9 @@ def over_tasks(
     """Apply ``fn`` to each task of a batch and stack the results.
 
     ``"vmap"`` and ``"loop"`` give the same numbers, up to rounding. ``"auto"`` takes vmap for dense nets and on GPUs,
-    and the loop for convolutions on a CPU, where vmap was measured to take 1.5 to 2 times as long (``make bench``).
+    and the loop for convolutions on a CPU. There it depends on the processor: with Conv4, vmap took 1.5 to 2 times as
+    long as the loop on one (AMD EPYC, 64 channels), and 0.4 to 1 times as long on another (Intel Xeon, 16 to 64
+    channels; the least with few channels and ``downsample="stride"``). Setting ``learner.how = "vmap"`` may pay.
     Where vmap has no rule for an operation, it warns once and loops. A list of unequal tasks always loops. Under vmap,
     affine normalisations are computed so that their second derivatives are exact (torch 2.13's own are not:
     pytorch/functorch#534).

@@ -22,7 +22,10 @@ NOTE_OURS = (
     "At the goal, not clear of it: 0.96 to 0.99 in repeated runs. With torch.func.grad in place of torch.autograd.grad"
     " in the inner step it was 0.94."
 )
-NOTE_VMAP = "Above 1, vmap is faster. On a CPU over_tasks loops over convolutions, with the memory of one task."
+NOTE_VMAP = (
+    "Above 1, vmap is faster; it depends on the processor. On a CPU over_tasks loops over convolutions, with the memory"
+    " of one task."
+)
 
 
 def run(quick: bool = False) -> list[Result]:
@@ -40,6 +43,11 @@ def run(quick: bool = False) -> list[Result]:
             found.append(result(f"{what}: ours against a plain loop", times, ratio, ">= 0.97", note=NOTE_OURS))
         times = against_vmap(learner, batch, max(2, repeats // 5))
         found.append(result(f"{what}: vmap against loop", times, times["loop"] / times["vmap"], note=NOTE_VMAP))
+    for downsample in () if quick else ("stride", "pool"):
+        batch = sample_episodes(glyphs().train, 8, 5, 1, 5)
+        times = against_vmap(MAML(Conv4(5, channels=32, downsample=downsample), INNER_LR), batch, 5)
+        what = f"Conv4 (32 channels, {downsample}) meta-step, 8 tasks, second order: vmap against loop"
+        found.append(result(what, times, times["loop"] / times["vmap"], note=NOTE_VMAP))
     return found
 
 
