@@ -501,3 +501,30 @@ def test_settings_may_change_before_a_step_and_a_resumed_run_ends_with_the_same_
 def test_a_compiled_gradient_cannot_change_its_settings():
     with pytest.raises(ValueError, match="so before_step cannot change them: leave one out"):
         fit(MAML(MLP([1, 4, 1]), 0.1), lambda g: tasks(), 1, before_step=print, compile=True)
+
+
+class Attends(nn.Module):
+    """A classifier of short sequences by one layer of attention."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.TransformerEncoderLayer(4, 1, 8, dropout=0.0, batch_first=True)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.head(self.layer(x.unflatten(1, (2, 4))).mean(1))
+
+
+def test_the_implicit_gradient_goes_through_attention():
+    torch.manual_seed(0)
+    x, y = torch.randn(2, 6, 8), torch.tensor([[0, 1] * 3] * 2)
+    batch = Episode(x[:, :4], y[:, :4], x[:, 4:], y[:, 4:], 2)
+    found = []
+    for how in ("loop", "vmap"):
+        torch.manual_seed(1)
+        learner = ImplicitMAML(Attends(), 0.1, 3)
+        learner.how = how
+        learner.backward(batch)
+        found.append([param.grad for param in learner.parameters()])
+    torch.testing.assert_close(*found, rtol=1e-6, atol=1e-9)
+    assert all(grad.isfinite().all() for grad in found[0]) and any(grad.abs().sum() > 0 for grad in found[0])

@@ -15,6 +15,7 @@ from metalearn.episodes import Episode, Inputs
 from metalearn.learners._base import TaskLoss
 from metalearn.learners._checks import at_least_one, positive
 from metalearn.learners._steps import StepsLearner, constant, on_device
+from metalearn.vectorize import plain_attention
 
 
 class ImplicitMAML(StepsLearner):
@@ -78,7 +79,8 @@ class ImplicitMAML(StepsLearner):
 
     def backward(self, batch: Any) -> Tensor:
         """Add the mean implicit gradient over tasks to ``.grad`` and return the mean query loss."""
-        return self._add_gradients(self._implicit, batch)
+        with plain_attention():  # Hessian products need second derivatives
+            return self._add_gradients(self._implicit, batch)
 
     def _implicit(self, episode: Episode) -> tuple[inner_loop.Params, Tensor]:
         """Return the meta-gradient of one task and its query loss."""
