@@ -22,18 +22,18 @@ book: $(INSTALLED)  ## Build the book into _build/html
 	@touch $(BUILT)
 	@echo "The book is built. Open file://$(CURDIR)/_build/html/index.html"
 
-test: book  ## Run the unit tests, every chapter and the checks of the built book
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup --durations 5 -r fEs \
-	  --nbval --nbval-cell-timeout 120 --doctest-modules metalearn tests chapters
+test: book unit  ## Run the unit tests, every chapter and the checks of the built book
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --durations 5 -r fEs \
+	  --nbval --nbval-cell-timeout 240 tests/test_book.py chapters
 
-unit: $(INSTALLED)  ## Run the unit tests alone, without chapters and the built book (90 seconds)
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup --durations 5 -r fEs \
+unit: $(INSTALLED)  ## Run the unit tests alone, without chapters and the built book
+	@$(BIN)/python -m pytest -n 2 --dist worksteal --durations 5 -r fEs \
 	  --ignore tests/test_book.py --doctest-modules metalearn tests
 
 # Under the caller's conditions: OMP_NUM_THREADS=2 make chapters. With METALEARN_SEED=1 the asserts run, and no output is
 # compared.
 chapters: $(INSTALLED)  ## Run every chapter and compare its outputs
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup --durations 5 -r fEs --nbval --nbval-cell-timeout 240 chapters
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --durations 5 -r fEs --nbval --nbval-cell-timeout 240 chapters
 
 check: $(INSTALLED)  ## Lint, check the format and the types
 	@$(BIN)/ruff check .

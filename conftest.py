@@ -27,14 +27,6 @@ def pytest_configure(config: pytest.Config) -> None:
             config.option.nbval_lax = True  # runs every cell, compares none
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a chapter in one process, and the tests that share a browser; all others go where there is room."""
-    for item in items:
-        if item.path.suffix == ".ipynb" or item.path.name == "test_book.py":
-            item.add_marker(pytest.mark.xdist_group(item.path.name))
-
-
 def pytest_assertrepr_compare(left: object, right: object) -> list[str] | None:
     """Say which numbers of an output moved too far."""
     if isinstance(left, Output) and isinstance(right, Output):
