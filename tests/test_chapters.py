@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import re
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -202,6 +203,15 @@ def test_chapter_keeps_the_rules(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     assert problems_of(path, notebook) == []
     assert path.read_text(encoding="utf-8") == cleaned_text(path), "run tools/outputs.py --clean on it"
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_another_package_of_the_same_name_is_named_first(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "metalearn").mkdir()
+    (tmp_path / "metalearn" / "__init__.py").touch()  # it has nothing that a chapter imports
+    set_up = code_cells(nbformat.read(path, as_version=4))[0].source
+    run = subprocess.run([sys.executable, "-c", set_up], cwd=tmp_path, capture_output=True, text=True)
+    assert run.stderr.splitlines()[-1] == "AssertionError: another package is called metalearn: uninstall it"
 
 
 def test_wide_tolerances_are_listed() -> None:

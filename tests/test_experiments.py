@@ -379,11 +379,7 @@ def test_a_wrong_kind_of_batch_is_refused(make: Callable[..., str]) -> None:
 # The shipped records
 
 
-RECORDS = [name for name in experiments.names() if isinstance(experiments.load(name), Record)]
-OLD = [name for name in experiments.names() if name not in RECORDS]
-
-
-@pytest.mark.parametrize("name", RECORDS)
+@pytest.mark.parametrize("name", experiments.names())
 def test_recorded_numbers_follow_from_the_values_of_the_tasks(name: str) -> None:
     record = experiments.load(name)
     for part in record.parts():
@@ -402,30 +398,13 @@ def check(row: dict[str, Any], score: Score, test: dict[str, Any]) -> None:
     assert row["diverged"] == pytest.approx((~fine).double().mean().item())
 
 
-@pytest.mark.parametrize("name", OLD)
-def test_numbers_of_earlier_records_follow_from_the_values_of_the_tasks(name: str) -> None:
-    for row in experiments.load(name)["results"]:
-        values = torch.tensor([torch.nan if value is None else value for value in row["per_task"]])
-        if row["mean"] is not None:
-            score = Score.of(values)
-            assert (row["mean"], row["ci95"]) == pytest.approx((score.mean, score.ci95), rel=1e-3)
-
-
 def test_shipped_parts_were_made_with_the_settings_of_today() -> None:
     for name, study in experiments.standing().items():
-        if name in RECORDS:
+        if name in experiments.names():
             record = experiments.load(name)
             assert record.methods == json.loads(json.dumps(study.describe()["methods"])), name
             for part in record.parts():
                 assert part["digest"] == study.digest(part["method"], part["seed"]), (name, part["method"])
-
-
-def test_rows_are_found_by_their_fields() -> None:
-    rows = {"results": [{"a": 1, "b": 2, "per_task": []}, {"a": 1, "b": 3, "per_task": []}]}
-    assert experiments.rows(rows, b=3) == rows["results"][1:]
-    with pytest.raises(ValueError, match=r"no result with {'a': 5}; a result looks like {'a': 1, 'b': 2}"):
-        experiments.rows(rows, a=5)
-    assert len(experiments.rows(experiments.load("mnist_cnn"), method="base CNN")) == 1
 
 
 def test_a_record_that_there_is_not() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
 
 from metalearn.experiments import _store
 from metalearn.experiments._record import Record
@@ -19,7 +18,6 @@ __all__ = [
     "environment",
     "load",
     "names",
-    "rows",
     "run",
     "standing",
 ]
@@ -43,52 +41,26 @@ def names() -> list[str]:
 
     Example:
         >>> from metalearn import experiments
-        >>> "sinusoid_maml" in experiments.names()
+        >>> "sinusoids" in experiments.names()
         True
     """
     return sorted(path.stem for path in (_store.HERE / "results").glob("*.json"))
 
 
-def load(name: str) -> Any:
+def load(name: str) -> Record:
     """Return a recorded study: its settings, results, seeds, hardware, versions and commit.
 
     Args:
         name: One of :func:`metalearn.experiments.names`.
-
-    Returns:
-        A :class:`Record`; what scripts of earlier versions recorded is a plain dictionary.
 
     Raises:
         ValueError: If there is no such study; the message lists the known ones.
 
     Example:
         >>> from metalearn.experiments import load
-        >>> load("sinusoid_maml")["settings"]["n_steps"]
+        >>> load("sinusoids").part("MAML")["n_steps"]
         70000
     """
-    content = _store.read_record(name)
-    if content is None:
+    if name not in names():
         raise ValueError(f"no recorded study {name!r}; known: {names()}")
-    return Record(name) if content.get("format") == _store.FORMAT else content
-
-
-def rows(run: dict[str, Any] | Record, **wanted: Any) -> list[dict[str, Any]]:
-    """Return the results of a recorded run whose fields have the wanted values, in the order of the run.
-
-    Raises:
-        ValueError: If there are none; the message shows the fields of a result.
-
-    Example:
-        >>> from metalearn import experiments
-        >>> run = experiments.load("sinusoid_maml")
-        >>> [row["seed"] for row in experiments.rows(run, method="maml", train_shot=10, n_shot=5, n_steps=1)]
-        [0, 1, 2]
-    """
-    results = (
-        run["results"] if isinstance(run, dict) else [{**part, **row} for part in run.parts() for row in part["rows"]]
-    )
-    found = [row for row in results if wanted.items() <= row.items()]
-    if not found:
-        example = {key: value for key, value in results[0].items() if not isinstance(value, list | dict)}
-        raise ValueError(f"no result with {wanted}; a result looks like {example}")
-    return found
+    return Record(name)

@@ -24,7 +24,7 @@ from metalearn._files import write_whole
 from metalearn.experiments.study import Study
 
 HERE = Path(__file__).parent  # what ships with the package lies in results/ and weights/ under it
-FORMAT = 2  # of records; before that they were written by a script each
+FORMAT = 2  # of records
 Values = npt.NDArray[Any]
 KEY, WEIGHTS_FORMAT = "metalearn weights", "1"
 
@@ -90,7 +90,7 @@ def gather(study: Study, part: dict[str, Any], weights: bytes | None, home: Path
     """
     with lock(runs_folder() / f"{study.name}.lock", wait=True):
         before = read_record(study.name, home) or {}
-        parts = {} if before.get("format") != FORMAT else {entry["values"]: entry for entry in before["parts"]}
+        parts = {entry["values"]: entry for entry in before.get("parts", [])}
         values = read_values(study.name, home)
         values[part["values"]] = pack(part["rows"])
         rows = [{key: value for key, value in row.items() if key != "per_task"} for row in part["rows"]]
