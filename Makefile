@@ -8,6 +8,10 @@ INSTALLED := .venv/.installed
 BUILT := _build/.complete
 
 .DEFAULT_GOAL := help
+PYTEST = $(BIN)/python -m pytest -n 2 --durations 5 -r fEs
+UNIT = --dist worksteal --ignore tests/test_book.py --doctest-modules metalearn tests
+CHAPTERS = --dist loadfile --nbval --nbval-cell-timeout 240 chapters
+
 .PHONY: help book test unit chapters check lab serve outputs spread bench weights clean
 
 help:  ## List the commands
@@ -22,18 +26,17 @@ book: $(INSTALLED)  ## Build the book into _build/html
 	@touch $(BUILT)
 	@echo "The book is built. Open file://$(CURDIR)/_build/html/index.html"
 
-test: book unit  ## Run the unit tests, every chapter and the checks of the built book
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --durations 5 -r fEs \
-	  --nbval --nbval-cell-timeout 240 tests/test_book.py chapters
+test: book  ## Run the tests, every chapter and the checks of the built book
+	@$(PYTEST) $(UNIT)
+	@$(PYTEST) $(CHAPTERS) tests/test_book.py
 
-unit: $(INSTALLED)  ## Run the unit tests alone, without chapters and the built book
-	@$(BIN)/python -m pytest -n 2 --dist worksteal --durations 5 -r fEs \
-	  --ignore tests/test_book.py --doctest-modules metalearn tests
+unit: $(INSTALLED)  ## Run the tests of the package that are not slow (90 seconds)
+	@$(PYTEST) -m "not slow" $(UNIT)
 
 # Under the caller's conditions: OMP_NUM_THREADS=2 make chapters. With METALEARN_SEED=1 the asserts run, and no output is
 # compared.
 chapters: $(INSTALLED)  ## Run every chapter and compare its outputs
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --durations 5 -r fEs --nbval --nbval-cell-timeout 240 chapters
+	@$(PYTEST) $(CHAPTERS)
 
 check: $(INSTALLED)  ## Lint, check the format and the types
 	@$(BIN)/ruff check .

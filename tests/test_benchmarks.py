@@ -21,6 +21,7 @@ def check_form(results: list[dict[str, object]]) -> None:
         assert (entry["goal"] is None) == (entry["met"] is None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of higher
 def test_the_benchmark_runs(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -362,6 +362,7 @@ def conditions_of_a_kernel(folder: Path) -> list[str]:
     return nbformat.read(folder / "05_a.ipynb", as_version=4).cells[0].outputs[0].text.split()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names the instruction sets of x86")
 @pytest.mark.parametrize(
     ("of_the_caller", "seen"),

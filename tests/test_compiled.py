@@ -106,6 +106,7 @@ def test_recompute_with_dropout_is_refused():
     check_equal(compile_backward(learner, backend="eager"), learner, tasks())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler here")
 def test_the_compiled_gradient_equals_the_eager_one():
     """The canary of ``_torch.compile_graph``, too: norms, a parameter that is not used and one that is not trained."""
@@ -116,6 +117,7 @@ def test_the_compiled_gradient_equals_the_eager_one():
         move(learner)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler here")
 def test_fit_compiled_learns_the_same_weights():
     weights = []

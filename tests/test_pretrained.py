@@ -53,6 +53,7 @@ def test_every_file_belongs_to_a_record() -> None:
     assert shipped == {name for name in named if name.endswith("-seed0.safetensors")} and len(TRAINED) >= len(shipped)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("data", "label"), TRAINED, ids=[f"{data}-{label}" for data, label in TRAINED])
 def test_the_recorded_values_are_found_again(data: str, label: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if data == "omniglot":
@@ -164,6 +165,7 @@ def test_weights_of_an_earlier_revision_of_the_learner_are_refused(monkeypatch: 
         pretrained("maml", "sinusoids")
 
 
+@pytest.mark.slow
 def test_the_wheel_is_small_and_brings_all_weights(tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(ROOT / "metalearn", copy / "metalearn", ignore=shutil.ignore_patterns("__pycache__"))
