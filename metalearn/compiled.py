@@ -74,12 +74,7 @@ def compile_backward(learner: Learner, *, backend: Backend = "inductor") -> Call
         return loss
 
     def backward(batch: Episode | Batch) -> Tensor:
-        batch = episodes_only(learner, batch)
-        if not isinstance(batch, Episode):
-            raise ValueError(
-                f"compile=True needs tasks of one shape, got {type(batch).__name__}: leave compile out, or draw tasks"
-                " of one shape"
-            )
+        batch = _of_one_shape(episodes_only(learner, batch))
         n_tasks = len(batch)
         size = learner.chunk_size or n_tasks
         if size >= n_tasks:
@@ -88,6 +83,14 @@ def compile_backward(learner: Learner, *, backend: Backend = "inductor") -> Call
         return torch.stack(losses).sum()
 
     return backward
+
+
+def _of_one_shape(batch: object) -> Episode:
+    if isinstance(batch, Episode):
+        return batch
+    raise ValueError(
+        f"compile=True needs tasks of one shape, got {type(batch).__name__}: leave compile out, or draw tasks of one shape"
+    )
 
 
 def _check_compiler() -> None:
