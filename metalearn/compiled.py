@@ -88,9 +88,8 @@ def compile_backward(learner: Learner, *, backend: Backend = "inductor") -> Call
 def _of_one_shape(batch: object) -> Episode:
     if isinstance(batch, Episode):
         return batch
-    raise ValueError(
-        f"compile=True needs tasks of one shape, got {type(batch).__name__}: leave compile out, or draw tasks of one shape"
-    )
+    given = type(batch).__name__
+    raise ValueError(f"compile=True needs tasks of one shape, got {given}: leave compile out, or draw such tasks")
 
 
 def _check_compiler() -> None:
