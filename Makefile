@@ -8,7 +8,9 @@ INSTALLED := .venv/.installed
 BUILT := _build/.complete
 
 .DEFAULT_GOAL := help
-PYTEST = $(BIN)/python -m pytest -n 2 --durations 5 -r fEs
+# Two processes of one thread each; one, where the caller asks for more threads.
+WORKERS ?= $(if $(filter-out 1,$(OMP_NUM_THREADS)),1,2)
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --durations 5 -r fEs
 UNIT = --dist worksteal --ignore tests/test_book.py --doctest-modules metalearn tests
 CHAPTERS = --dist loadfile --nbval --nbval-cell-timeout 240 chapters
 
