@@ -51,12 +51,14 @@ THEME_FAULTS = [
     ("aria-required-children", 'class="citation-list"'),
 ]
 MAX_BYTES = 1_500_000
-# Code and signatures have a few dozen colours, one for each class of their spans: ten of each stand for all, for speed.
+# Code has a few dozen colours, one for each class of its spans and of what holds it: ten of each stand for all.
 FEW_OF_EACH_COLOUR = """() => {
   const seen = {};
-  for (const span of document.querySelectorAll(".highlight span[class], .sig span[class]")) {
-    seen[span.className] = (seen[span.className] ?? 0) + 1;
-    if (seen[span.className] > 10) span.replaceWith(span.textContent);
+  for (const span of document.querySelectorAll(".highlight span[class]:not(:has(*))")) {
+    const around = ["[class*=highlight-]", "[class*=cell]"].map((place) => span.closest(place)?.className);
+    const kind = [span.className, ...around].join(" in ");
+    seen[kind] = (seen[kind] ?? 0) + 1;
+    if (seen[kind] > 10) span.replaceWith(span.textContent);
   }
 }"""
 CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))

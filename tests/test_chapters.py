@@ -96,9 +96,6 @@ def wrong_errors(notebook: NotebookNode) -> list[str]:
     ]
 
 
-SET_UP_LINES = 40  # of imports, one name a line where the formatter says so
-
-
 def wrong_size(notebook: NotebookNode, limits: Limits = NEW) -> list[str]:
     lengths = [code_lines(cell.source) for cell in code_cells(notebook)]
     n_words = sum(words(cell.source) for cell in notebook.cells if cell.cell_type == "markdown")
@@ -109,7 +106,6 @@ def wrong_size(notebook: NotebookNode, limits: Limits = NEW) -> list[str]:
         problems.append(f"a median of {median(lengths)} code lines a cell, expected at most {limits.median_lines}")
     for number, cell in enumerate(code_cells(notebook), 1):
         most = limits.derivation_lines if "derivation" in tags(cell) else limits.lines
-        most = SET_UP_LINES if number == 1 else most
         if lengths[number - 1] > most:
             problems.append(f"code cell {number} has {lengths[number - 1]} lines, expected at most {most}")
     if n_words < limits.words_per_line * sum(lengths):

@@ -110,7 +110,7 @@ def test_recompute_with_dropout_is_refused():
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler here")
 def test_the_compiled_gradient_equals_the_eager_one():
     """The canary of ``_torch.compile_graph``, too: norms, a parameter that is not used and one that is not trained."""
-    learner = Scaled(MLP([4, 8, 3], norm="batch"), 0.3)
+    learner = Scaled(MLP([4, 8, 3], norm="batch"), 0.3, 2)
     compiled = compile_backward(learner)
     for _ in range(2):
         check_equal(compiled, learner, tasks())

@@ -26,9 +26,7 @@ from metalearn.learners import MAML, Learner
 ROOT = Path(__file__).resolve().parents[1]
 ALL = os.environ.get("WEIGHTS") == "all"
 MAX_WHEEL = 12_000_000
-RECORDS: dict[str, Record] = {
-    name: experiments.load(name) for name in experiments.STANDING if name in experiments.names()
-}
+RECORDS: dict[str, Record] = {name: experiments.load(name) for name in experiments.STANDING}
 TRAINED = [
     (name, part["method"]) for name, record in RECORDS.items() for part in record.parts(seed=0) if part["weights"]
 ]
@@ -67,8 +65,8 @@ def test_the_recorded_values_are_found_again(data: str, label: str, monkeypatch:
         for key in tuned:
             setattr(learner, key, row[key])
         found = difference(learner, data, label, row)
-        n_unlucky = row["n_tasks"] // 50 if ALL else 0  # inner steps that diverge multiply rounding
-        assert len(found) <= n_unlucky, found
+        # Where inner steps diverge, they multiply rounding on some of the tasks: at most on one in ten that diverged.
+        assert len(found) <= (row["diverged"] * row["n_tasks"] // 10 if ALL else 0), found
 
 
 def difference(learner: Learner, data: str, label: str, row: dict[str, Any]) -> list[tuple[int, float, float]]:

@@ -62,9 +62,14 @@ def lock(path: Path, *, wait: bool = False) -> Iterator[bool]:
 
 
 def read_record(name: str, home: Path = HERE) -> dict[str, Any] | None:
-    """Return a study's record, or ``None`` where it has none."""
+    """Return a study's record, or ``None`` where it has none; refuse one of another format."""
     path = home / "results" / f"{name}.json"
-    content: dict[str, Any] | None = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    if not path.exists():
+        return None
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if content.get("format") != FORMAT:
+        found = content.get("format")
+        raise ValueError(f"{path.name} has the format {found}, expected {FORMAT}: written by another version")
     return content
 
 
