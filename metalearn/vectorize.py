@@ -37,10 +37,8 @@ def over_tasks(
     """Apply ``fn`` to each task of a batch and stack the results.
 
     ``"vmap"`` and ``"loop"`` give the same numbers, up to rounding. ``"auto"`` takes vmap for dense nets and on GPUs,
-    and the loop for convolutions on a CPU. There it depends on the processor and the network: with Conv4, vmap
-    took 1.5 to 2 times as long as the loop on one (AMD EPYC, 64 channels); on another (Intel Xeon) 0.4 to 0.8 times
-    with ``downsample="stride"``, 0.7 to 1 times with pooling and 16 or 32 channels, 1.3 to 1.5 times with 64. Setting
-    ``learner.how = "vmap"`` may pay.
+    and the loop for convolutions on a CPU. Which of the two is faster there depends on processor, width and pooling
+    (``make bench`` measures some cases); the loop needs the memory of one task only. ``learner.how = "vmap"`` may pay.
     Where vmap has no rule for an operation, it warns once and loops. A list of unequal tasks always loops. Under vmap,
     affine normalisations are computed so that their second derivatives are exact (torch 2.13's own are not:
     pytorch/functorch#534).

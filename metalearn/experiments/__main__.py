@@ -85,14 +85,10 @@ def _list(chosen: argparse.Namespace) -> None:
 
 def _show(chosen: argparse.Namespace) -> None:
     record = experiments.load(chosen.name)
-    if isinstance(record, dict):
-        raise ValueError(f"{chosen.name} was recorded by a script of an earlier version: read its JSON file")
     header, rows = record.cells()
     widths = [max(len(str(line[i])) for line in [header, *rows]) for i in range(len(header))]
     for line in [header, *rows]:
         print("  ".join(str(cell).ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-    if record.note:
-        print(record.note)
 
 
 def _study(name: str) -> Study:

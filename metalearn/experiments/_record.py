@@ -19,7 +19,6 @@ class Record:
         methods: Settings of each method by its label.
         tests: Sizes of each test by its name.
         published: The literature's numbers.
-        note: What is special about the record; ``None``: nothing.
         content: All that is recorded, as plain data.
 
     Example:
@@ -38,7 +37,6 @@ class Record:
         self.methods: dict[str, Any] = content["methods"]
         self.tests: dict[str, Any] = content["tests"]
         self.published: dict[str, Any] = content["published"]
-        self.note: str | None = content.get("note")
 
     def parts(self, method: str | None = None, seed: int | None = None) -> list[dict[str, Any]]:
         """Return what was made, of one method or of all, with one seed or with all."""
