@@ -338,6 +338,7 @@ def test_execute_stores_outputs_and_clean_metadata(tmp_path: Path) -> None:
     assert path.read_text(encoding="utf-8") == cleaned_text(path)
 
 
+@pytest.mark.slow
 def test_execute_leaves_the_file_where_a_cell_fails(tmp_path: Path) -> None:
     path = write(tmp_path / "05_a.ipynb", "x = 1", "x / 0")
     before = path.read_bytes()
@@ -346,6 +347,7 @@ def test_execute_leaves_the_file_where_a_cell_fails(tmp_path: Path) -> None:
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.slow
 def test_execute_stops_a_cell_that_takes_too_long(tmp_path: Path) -> None:
     path = write(tmp_path / "05_a.ipynb", "import time\ntime.sleep(60)")
     with pytest.raises(RuntimeError, match=r"cell 1 of 05_a.ipynb failed"):

@@ -144,6 +144,7 @@ def nbval_result(path: Path, cells: list[nbformat.NotebookNode], **environment: 
     return {int(number) for number in re.findall(r"^FAILED .*::Cell (\d+)", result.stdout, re.MULTILINE)}, result.stdout
 
 
+@pytest.mark.slow
 def test_nbval_compares_with_the_tolerance_of_the_cell(tmp_path: Path) -> None:
     cells = [
         stored_cell("print('loss 0.53')", "loss 0.52\n"),
@@ -159,6 +160,7 @@ def test_nbval_compares_with_the_tolerance_of_the_cell(tmp_path: Path) -> None:
     assert "78 is now 79" in report and "must be a number from 0 to 0.1, got 0.5" in report
 
 
+@pytest.mark.slow
 def test_another_seed_runs_the_asserts_and_compares_nothing(tmp_path: Path) -> None:
     cells = [stored_cell("print('loss 0.53')", "loss 9\n"), stored_cell("assert 1 > 2", "")]
     assert nbval_result(tmp_path / "a.ipynb", cells, METALEARN_SEED="1")[0] == {1}
@@ -174,6 +176,7 @@ def test_continuous_integration_and_the_rules_name_the_same_conditions() -> None
         assert elsewhere in text and "METALEARN_SEED=1 make chapters\n" in text, name
 
 
+@pytest.mark.slow
 def test_the_spread_of_a_chapter(tmp_path: Path) -> None:
     seed = "import os\nseed = int(os.environ.get('METALEARN_SEED', 0))\nprint(f'{1 + 0.2 * seed:.2f}')"
     cells = [stored_cell(seed, "1.00\n"), stored_cell("assert seed < 2", ""), stored_cell("print('a' * seed)", "\n")]

@@ -160,6 +160,7 @@ def test_relation_by_hand():
     torch.testing.assert_close(learner.loss(task), expected)
 
 
+@pytest.mark.slow
 def test_the_linear_probe_is_scikit_learns():
     from sklearn.linear_model import LogisticRegression
 
@@ -233,6 +234,7 @@ def test_unequal_shots_are_weighed_class_by_class(make):
         torch.testing.assert_close(thrice, once)
 
 
+@pytest.mark.slow
 def test_transfer_weighs_examples_and_not_classes():
     """Copies of an example weigh in the linear probe as scikit-learn's sample_weight does."""
     from sklearn.linear_model import LogisticRegression

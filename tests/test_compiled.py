@@ -63,6 +63,7 @@ def move(learner):
             p += 0.1 * torch.randn_like(p)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LEARNERS)
 def test_the_traced_gradient_equals_the_eager_one(name):
     learner = LEARNERS[name]()

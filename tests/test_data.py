@@ -60,6 +60,7 @@ def scripts(pool):
 # The package
 
 
+@pytest.mark.slow
 def test_importing_the_data_imports_no_optional_library():
     code = (
         "import sys, metalearn.data; "
@@ -97,6 +98,7 @@ def test_no_glyph_is_cut_or_has_vanished(splits):
         assert (pool.x > 127).sum((1, 2, 3)).min() >= 10
 
 
+@pytest.mark.slow
 def test_a_sample_of_glyphs_is_rendered_again_as_stored(splits, tool):
     fonts = tool.fonts_of_letters()
     letters = {tool.class_name(letter): letter for letter in fonts}
@@ -383,6 +385,7 @@ def test_a_folder_that_cannot_be_written_is_passed_over(home, tmp_path, monkeypa
 # torchvision
 
 
+@pytest.mark.slow
 def test_torchvision_imports_whatever_its_operators_do():
     code = (
         "from metalearn.data._torchvision import import_torchvision; tv = import_torchvision(); "

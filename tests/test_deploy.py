@@ -149,6 +149,7 @@ def trained():
     return learner.eval(), data
 
 
+@pytest.mark.slow
 def test_the_calibrated_threshold_keeps_its_share_on_other_held_out_classes(trained):
     learner, data = trained
     known, unknown, top = [], [], []

@@ -105,6 +105,7 @@ def fail(error: BaseException) -> Callable[[], Any]:
 # Stopped in the middle
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_weights(home: Path, make: Callable[..., str], whole: bytes) -> None:
     code = """
 import os, signal, sys, torch

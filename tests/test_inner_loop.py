@@ -515,6 +515,7 @@ def draw_waves(generator):
     return Episode(10 * x[:, :10] - 5, y[:, :10], 10 * x[:, 10:] - 5, y[:, 10:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RECORDED)
 def test_a_short_training_has_the_recorded_losses(name):
     """Second order over 50 outer steps, in float64: the inner loop computes what it did before it was rewritten."""

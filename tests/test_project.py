@@ -94,6 +94,7 @@ def test_commands_that_the_documents_name_exist() -> None:
             assert len(re.findall(f"^{command}", read(name), re.MULTILINE)) == 1, (name, command)
 
 
+@pytest.mark.slow
 def test_the_readme_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     (example,) = re.findall(r"```python\n(.*?)```", read("README.md"), re.DOTALL)
     for whole, short in (("n_steps=100", "n_steps=2"), ("evaluate(learner, ", "evaluate(learner, n_tasks=8, sample=")):
@@ -124,6 +125,7 @@ def run_python(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
 
 
+@pytest.mark.slow
 def test_import_brings_neither_torchvision_nor_matplotlib() -> None:
     code = "import sys, metalearn; print({'torchvision', 'matplotlib', 'sklearn', 'scipy', 'PIL'} & set(sys.modules))"
     assert run_python(code) == "set()\n"

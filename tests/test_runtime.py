@@ -37,6 +37,7 @@ def test_budget(monkeypatch):
         budget(full=3, quick=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("show", "environment", "visible"), [(True, "", True), (False, "", False), (True, "1", False)])
 def test_progress_bars_can_be_hidden_by_argument_and_by_environment(show, environment, visible):
     code = f"from metalearn.runtime import progress_bar\nwith progress_bar(3, 'step', {show}) as bar: bar.update()"

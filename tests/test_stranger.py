@@ -95,6 +95,7 @@ def test_save_and_load_by_name_by_class_and_by_instance(ridge: ModuleType, tmp_p
             Classifier.load(tmp_path / "a", learner=given)
 
 
+@pytest.mark.slow
 def test_a_file_imports_nothing_but_says_what_to_import(ridge: ModuleType, folder: Path, tmp_path: Path) -> None:
     classifier, path = a_classifier(ridge), tmp_path / "a"
     classifier.save(path)
@@ -156,6 +157,7 @@ def test_what_a_stranger_gets_wrong(ridge: ModuleType, tmp_path: Path) -> None:
     assert type(Classifier.load(tmp_path / "b").learner) is Prototypical
 
 
+@pytest.mark.slow
 def test_the_example_of_its_use_runs(
     ridge: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

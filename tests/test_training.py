@@ -221,6 +221,7 @@ def test_a_checkpoint_runs_no_code(tmp_path):
     assert not (tmp_path / "hacked").exists()
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_earlier_checkpoint_whole(tmp_path):
     """A real limit on the size of files, in a process of its own: the second save is larger than the first."""
     script = f"""
