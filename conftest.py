@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -43,3 +44,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         os.environ.pop("CUDA_VISIBLE_DEVICES", None)
     else:
         os.environ["CUDA_VISIBLE_DEVICES"] = GPUS
+
+
+@pytest.fixture
+def double() -> Iterator[None]:
+    """Compute in double precision, from the same random numbers in each test."""
+    torch.set_default_dtype(torch.float64)
+    torch.manual_seed(0)
+    yield
+    torch.set_default_dtype(torch.float32)

@@ -13,15 +13,10 @@ from metalearn.data import sinusoids
 from metalearn.learners import MAML, Prototypical
 from metalearn.networks import MLP
 
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch's own, on the first compile
-
-
-@pytest.fixture(autouse=True)
-def double():
-    torch.set_default_dtype(torch.float64)
-    torch.manual_seed(0)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = [
+    pytest.mark.usefixtures("double"),
+    pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning"),  # torch's own, on the first compile
+]
 
 
 def tasks(n_tasks=4):

@@ -47,12 +47,7 @@ MODELS = {f"1-D {name}": (1, norm) for name, norm in NORMS_1D.items()}
 MODELS |= {f"2-D {name}": (2, norm) for name, norm in NORMS_2D.items()}
 
 
-@pytest.fixture(autouse=True)
-def double():
-    torch.set_default_dtype(torch.float64)
-    torch.manual_seed(0)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def build(name):

@@ -18,12 +18,7 @@ from metalearn.networks import MLP
 MSE = {"loss_fn": F.mse_loss}
 
 
-@pytest.fixture(autouse=True)
-def double():
-    torch.set_default_dtype(torch.float64)
-    torch.manual_seed(0)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def waves(n_tasks=2):
