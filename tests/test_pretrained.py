@@ -65,13 +65,13 @@ def test_the_recorded_values_are_found_again(data: str, label: str, monkeypatch:
         for key in tuned:
             setattr(learner, key, row[key])
         found, medians = difference(learner, data, label, row)
-        most = 0.0
-        if ALL:  # Rounding grows where inner steps diverge, at most on one in ten of these tasks, ...
-            most = row["diverged"] * row["n_tasks"] / 10
-        if ALL and label == "LearnedOptimizer" and data == "sinusoids":  # ... and along the steps of a learned rule.
-            most = row["n_tasks"] / 8
-            assert abs(medians[0] / medians[1] - 1) < 0.01, medians
-        assert len(found) <= most, found
+        # Rounding grows on some of the tasks that diverge, and along the steps of a rule that is a network.
+        most = row["diverged"] / 10 if ALL else 0.0
+        if ALL and label == "LearnedOptimizer" and row["n_steps"] >= 5:
+            most = 1 / 100 if row["n_steps"] <= 10 else 1 / 8
+        assert len(found) <= most * row["n_tasks"], found
+        if row["diverged"] == 0 and "n_answers" not in row:
+            assert medians[0] == pytest.approx(medians[1], rel=0.01)
 
 
 def difference(
