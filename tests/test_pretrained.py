@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from metalearn import _pretrained, evaluate, experiments, pretrained
 from metalearn.deploy import Classifier
 from metalearn.experiments import Record, _store
+from metalearn.experiments._run import NO_SIZES
 from metalearn.experiments.study import TASKS_PER_DRAW, sampler, source
 from metalearn.learners import MAML, Learner
 
@@ -81,8 +82,8 @@ def difference(
     record, test = RECORDS[data], RECORDS[data].tests[row["test"]]
     n_tasks = row["n_tasks"] if ALL else TASKS_PER_DRAW
     recorded = record.score(label, row["test"], row["n_steps"]).per_task[:n_tasks]
-    splits = source(record.content["data"]["name"])
-    sizes = {key: value for key, value in test.items() if key not in ("n_tasks", "diverged_above")}
+    splits = source(test.get("data", record.content["data"]["name"]))
+    sizes = {key: value for key, value in test.items() if key not in NO_SIZES}
     tasks = sampler(getattr(splits, "test", splits), n_tasks=TASKS_PER_DRAW, **sizes)
     found = evaluate(learner, tasks, n_tasks, row["n_steps"], stream="test", seed=0).per_task
     if "n_answers" in row:
