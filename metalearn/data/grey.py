@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -13,7 +15,7 @@ from metalearn.data.mnist import mnist
 from metalearn.data.omniglot import omniglot
 from metalearn.pools import Pool, Splits
 
-IMAGES = {
+IMAGES: dict[str, Callable[[], Splits]] = {
     "glyphs": glyphs,
     "omniglot": omniglot,
     "digits": digits,
