@@ -29,6 +29,16 @@ METHODS = {"raw pixels": PIXELS} | {
     for learner in ("Prototypical", "Transfer")
     for source, n_classes in SOURCES.items()
 }
+MEANS = {
+    "head": "cosine",
+    "n_inner_steps": 0,
+}  # of a new head nothing is trained: it is the mean direction of each class
+METHODS |= {
+    f"Transfer mean on {source}": Method(
+        "Transfer", ENCODER, {"n_classes": n_classes, **MEANS}, weights=f"Transfer on {source}", data=f"grey:{source}"
+    )
+    for source, n_classes in SOURCES.items()
+}
 TESTS = {
     f"{source}, 5-way {k}-shot": {"n_way": 5, "n_shot": k, "n_query": 5, "n_tasks": 600, "data": f"grey:{source}"}
     for source in SOURCES

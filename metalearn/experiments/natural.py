@@ -17,11 +17,13 @@ FIVE_WAY = {"n_tasks": 2, "n_way": 5, "n_shot": 5, "n_query": 5}
 TWENTY_WAY = {"n_tasks": 1, "n_way": 20, "n_shot": 1, "n_query": 5}
 FIT = {"max_seconds": 120, "validate_every": 100, "channels_last": True, "validate_on": "5-way 5-shot"}
 INNER = {"max_seconds": 200, "validate_every": 50, "max_grad_norm": 10.0, "how": "loop", "validate_on": "5-way 5-shot"}
+MEANS = {"head": "cosine", "n_inner_steps": 0}  # nothing of a new head is trained: each row is a class's mean direction
 TUNED = {"encoder_lr": 0.01, "inner_lr": 1.0, "n_inner_steps": 10}
 METHODS = {
     "raw pixels": Method("Prototypical", {"encoder": {"network": "Flatten", "config": {}}}, fit={"n_steps": 0}),
     "untrained": Method("Prototypical", ENCODER, {}, TWENTY_WAY, {"n_steps": 0}),
     "Transfer": Method("Transfer", ENCODER, {"n_classes": 33}, IMAGES, FIT),
+    "Transfer nearest mean": Method("Transfer", ENCODER, {"n_classes": 33, **MEANS}, weights="Transfer"),
     "Transfer fine-tuned": Method("Transfer", ENCODER, {"n_classes": 33, **TUNED}, weights="Transfer"),
     "Prototypical": Method("Prototypical", ENCODER, {}, TWENTY_WAY, FIT),
     "HyperNetwork": Method("HyperNetwork", ENCODER, {"per_class": True}, TWENTY_WAY, {**FIT, "max_grad_norm": 10.0}),
