@@ -7,7 +7,7 @@ ENCODER = {
 }  # fmt: skip
 SOURCES = {"glyphs": 736, "omniglot": 813, "digits": 5, "mnist": 5, "cifar100": 64}  # training classes of each
 IMAGES = {"kind": "batches", "batch_size": 120}
-FIT = {"max_seconds": 40, "validate_every": 250, "patience": 4, "channels_last": True}
+FIT = {"max_seconds": 20, "validate_every": 250, "patience": 4, "channels_last": True}
 
 
 def tasks(n_classes: int) -> dict[str, int]:
