@@ -19,11 +19,12 @@ import pytest
 import torch
 from torch import nn
 
-from metalearn import Score, _checkpoint, experiments
+from metalearn import Score, _checkpoint, evaluate, experiments
 from metalearn.experiments import Method, Record, Study, _run, _store, run
 from metalearn.experiments import __main__ as cli
 from metalearn.experiments._run import is_done
-from metalearn.learners import MAML, Learner
+from metalearn.experiments.study import TASKS_PER_DRAW, sampler, source
+from metalearn.learners import MAML, Learner, Pixels
 
 ROOT = Path(__file__).resolve().parents[1]
 NET = {"model": {"network": "MLP", "config": {"sizes": [1, 8, 1]}}}
@@ -244,6 +245,33 @@ def test_a_method_can_take_the_weights_of_another(home: Path, make: Callable[...
     assert weights(home) == whole and len(files(home / "weights")) == 1
     values = [Record("tiny", home).score(label, n_steps=1).per_task for label in ("MAML", "slower")]
     assert not torch.equal(*values)
+
+
+def test_methods_and_tests_can_have_data_of_their_own(home: Path, make: Callable[..., str]) -> None:
+    sizes = {"n_way": 2, "n_shot": 1, "n_query": 4}
+    network = {"encoder": {"network": "Conv4", "config": {"channels": 8, "norm": "none", "downsample": "stride"}}}
+    flat = {"encoder": {"network": "Flatten", "config": {}}}
+    methods = {
+        "pixels": Method("Prototypical", flat, fit={"n_steps": 0}),
+        "on digits": Method("Prototypical", network, {}, {"n_tasks": 2, **sizes}, FIT, data="grey:digits"),
+        "on glyphs": Method("Prototypical", network, {}, {"n_tasks": 2, **sizes}, FIT),
+    }
+    tests = {name: {**sizes, "n_tasks": 60, "data": f"grey:{name}"} for name in ("glyphs", "digits")}
+    study = Study("tiny", methods, tests, "grey:glyphs", snapshots=())
+    for label in methods:
+        make(study, label, 0)
+    record = Record("tiny", home)
+    for name, test in tests.items():
+        tasks = sampler(source(test["data"]).test, n_tasks=TASKS_PER_DRAW, **sizes)
+        by_hand = evaluate(Pixels(), tasks, 60, seed=0)
+        assert torch.allclose(by_hand.per_task, record.score("pixels", name).per_task)
+    assert weights(home, "on_digits-seed0") != weights(home, "on_glyphs-seed0")
+    assert record.content["methods"]["on digits"]["data"] == "grey:digits" and "data" not in record.methods["pixels"]
+    other = replace(study, methods={**methods, "on digits": replace(methods["on digits"], data="grey:glyphs")})
+    assert other.digest("on digits", 0) != study.digest("on digits", 0)
+    other = replace(study, tests={**tests, "digits": {**tests["digits"], "data": "digits"}})
+    assert other.digest("pixels", 0) != study.digest("pixels", 0)
+    assert other.training_digest("on digits", 0) == study.training_digest("on digits", 0)
 
 
 def test_a_setting_can_be_chosen_on_validation_tasks(home: Path, make: Callable[..., str]) -> None:

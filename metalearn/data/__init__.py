@@ -5,9 +5,11 @@ from typing import Any
 
 from metalearn.data._checksum import digest
 from metalearn.data._torchvision import import_torchvision
+from metalearn.data.cifar100 import cifar100
 from metalearn.data.digits import digits
 from metalearn.data.folder import folder, read_image
 from metalearn.data.glyphs import glyphs
+from metalearn.data.grey import grey
 from metalearn.data.mnist import mnist, mnist_parts
 from metalearn.data.omniglot import omniglot
 from metalearn.data.sinusoids import Sinusoids, sinusoids
@@ -18,9 +20,11 @@ __all__ = [
     "Sinusoids",
     "Splits",
     "checksum",
+    "cifar100",
     "digits",
     "folder",
     "glyphs",
+    "grey",
     "import_torchvision",
     "load",
     "mnist",
@@ -30,14 +34,20 @@ __all__ = [
     "sinusoids",
 ]
 
-SOURCES: dict[str, Callable[..., Splits]] = {"glyphs": glyphs, "digits": digits, "mnist": mnist, "omniglot": omniglot}
+SOURCES: dict[str, Callable[..., Splits]] = {
+    "glyphs": glyphs,
+    "digits": digits,
+    "mnist": mnist,
+    "omniglot": omniglot,
+    "cifar100": cifar100,
+}
 
 
 def load(name: str, **options: Any) -> Splits:
     """Return the data set of that name.
 
     Args:
-        name: ``"glyphs"``, ``"digits"``, ``"mnist"`` or ``"omniglot"``.
+        name: ``"glyphs"``, ``"digits"``, ``"mnist"``, ``"omniglot"`` or ``"cifar100"``.
         **options: Passed on to the function of that name.
 
     Raises:

@@ -31,6 +31,7 @@ from metalearn.runtime import pick_device, stream
 from metalearn.training import History, cosine, fit, read_checkpoint
 
 N_VALIDATION_TASKS = 200
+NO_SIZES = ("n_tasks", "diverged_above", "data")  # of a test: what its sampler is not told
 
 
 def run(
@@ -221,11 +222,14 @@ class _Part:
         self, learner: Learner, method: Method, names: list[str] | None = None, **also: Any
     ) -> list[dict[str, Any]]:
         """Return a row for each test, and for each number of inner steps, with the values of all tasks."""
-        rows = []
-        tested, pool = encoded(learner, self._split("test"))
+        rows, pools = [], {}
         for name, test in self.study.tests.items():
             if not method.fits(test) or name not in (names or self.study.tests):
                 continue
+            data = test.get("data", self.study.data)
+            if data not in pools:
+                pools[data] = encoded(learner, _split(data, "test"))
+            tested, pool = pools[data]
             chosen = {key: self._tune(learner, method, test, key) for key in method.test.get("tune", {})}
             for key, value in chosen.items():
                 setattr(tested, key, value)
@@ -248,7 +252,7 @@ class _Part:
         return found
 
     def _tasks(self, pool: Any, test: Mapping[str, Any]) -> Callable[[torch.Generator], Episode]:
-        sizes = {key: value for key, value in test.items() if key not in ("n_tasks", "diverged_above")}
+        sizes = {key: value for key, value in test.items() if key not in NO_SIZES}
         return sampler(pool, n_tasks=TASKS_PER_DRAW, **sizes)
 
     def _training_sampler(self) -> Callable[[torch.Generator], Any]:
@@ -256,8 +260,8 @@ class _Part:
         return sampler(pool.to(self.device) if isinstance(pool, Pool) else pool, **self.method.episodes)
 
     def _split(self, name: str) -> Any:
-        found = source(self.study.data)
-        return getattr(found, name, found)
+        """Return what the method learns from, or is validated on."""
+        return _split(self.method.data or self.study.data, name)
 
     @torch.no_grad()
     def _measure(self, learner: Learner) -> None:
@@ -285,6 +289,11 @@ class _Part:
         header |= {"study": self.study.name, "settings": self.method.settings}
         header["revision"] = getattr(known_learners()[self.method.learner], "revision", 1)
         return _store.pack_weights(load((self.folder / "weights.safetensors").read_bytes()), header)
+
+
+def _split(data: str, name: str) -> Any:
+    found = source(data)
+    return getattr(found, name, found)
 
 
 def encoded(learner: Learner, pool: Any) -> tuple[Learner, Any]:

@@ -11,7 +11,9 @@ from functools import cache
 from typing import Any
 
 from metalearn import data as sources
+from metalearn.data.cifar100 import SHA256 as CIFAR100
 from metalearn.data.glyphs import SHA256 as GLYPHS
+from metalearn.data.mnist import SHA256 as MNIST
 from metalearn.data.omniglot import SHA256 as OMNIGLOT
 from metalearn.data.omniglot import VINYALS
 from metalearn.learners._settings import known_learners
@@ -74,6 +76,7 @@ class Method:
             knows no other number of classes; ``{"tune": {"inner_lr": [0.01, 0.1]}}`` for a setting that is chosen for
             each test, on validation tasks.
         weights: Label of the method whose trained weights this one takes, in place of training.
+        data: Source that it is trained and validated on, where that is not the study's.
 
     Example:
         >>> from metalearn.experiments import Method
@@ -90,6 +93,7 @@ class Method:
     fit: Mapping[str, Any] = field(default_factory=dict)
     test: Mapping[str, Any] = field(default_factory=dict)
     weights: str | None = None
+    data: str | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -119,8 +123,9 @@ class Study:
         methods: Each under its label, in the order of the table.
         tests: Sizes of each test under its name; ``"n_tasks"`` is their number, ``"within": "group"`` draws the
             classes of a task from one group (the part of a class's name before the first slash), ``"diverged_above"``
-            is the error above which a task counts as diverged.
-        data: ``"glyphs"``, ``"digits"``, ``"omniglot:vinyals"`` (or another split), ``"sinusoids"``.
+            is the error above which a task counts as diverged, ``"data"`` names another source for this test.
+        data: ``"glyphs"``, ``"digits"``, ``"omniglot:vinyals"`` (or another split), ``"cifar100:nature"``,
+            ``"grey:mnist"`` (or another name that :func:`metalearn.data.grey` takes), ``"sinusoids"``.
         seeds: Of initial weights and training tasks; test tasks are the same for all.
         snapshots: Processor seconds of training after which the first test is made on the way.
         published: The literature's numbers, to be shown beside ours.
@@ -177,21 +182,27 @@ class Study:
         if method.weights is not None:
             return self.training_digest(method.weights, seed)
         how = {key: value for key, value in asdict(method.training).items() if value not in (None, False)}
-        sizes = {key: value for key, value in self.validation(method).items() if key != "n_tasks"}
+        sizes = {key: value for key, value in self.validation(method).items() if key not in ("n_tasks", "data")}
         revision = getattr(known_learners()[method.learner], "revision", 1)
-        source = [self.data, checksum(self.data)]
+        source = [method.data or self.data, checksum(method.data or self.data)]
         return _digest([RUNNER, method.settings, revision, dict(method.episodes), how, sizes, source, seed])
 
     def digest(self, label: str, seed: int) -> str:
         """Return the digest of all that decides the numbers of a part: its weights, and how it is tested."""
         method = self.methods[label]
         tests = {name: dict(test) for name, test in self.tests.items()}
+        for test in tests.values():
+            if "data" in test:
+                test["data"] = [test["data"], checksum(test["data"])]
         return _digest([self.training_digest(label, seed), method.settings, dict(method.test), tests])
 
     def describe(self) -> dict[str, Any]:
         """Return the study as plain data, as its record holds it."""
         content = asdict(self)
         source = {"name": content.pop("data"), "sha256": checksum(self.data)}
+        for method in content["methods"].values():
+            if method["data"] is None:
+                del method["data"]
         return {"name": content.pop("name"), "data": source, **content}
 
 
@@ -212,15 +223,21 @@ def source(name: str) -> Any:
     kind, _, split = name.partition(":")
     if kind == "sinusoids":
         return sources.sinusoids()
+    if kind == "grey":
+        return sources.grey(split)
     return sources.load(kind, **({"split": split} if split else {}))
 
 
 @cache
 def checksum(name: str) -> str:
     """Return the checksum of a source of tasks, without reading it where its loader verifies it."""
-    kind = name.partition(":")[0]
+    kind, _, of = name.partition(":")
+    if kind == "grey":  # resized pixels may differ by a level between processors, so that it is that of the originals
+        return _digest(["grey", MNIST if of == "mnist" else checksum(of)])
     if kind == "glyphs":
         return GLYPHS
+    if kind == "cifar100":
+        return CIFAR100
     if kind == "omniglot":
         return _digest([OMNIGLOT, VINYALS])
     if kind == "sinusoids":
