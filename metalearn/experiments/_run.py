@@ -173,7 +173,9 @@ class _Part:
             optimizer=_optimizer(learner, options.outer_lr, options.head_lr or options.outer_lr),
             schedule=cosine(options.n_steps) if options.schedule == "cosine" else None,
             max_grad_norm=options.max_grad_norm,
-            validate=lambda: score(evaluate(learner, validate, N_VALIDATION_TASKS, stream="validation", seed=0)),
+            validate=lambda: score(
+                evaluate(learner, validate, N_VALIDATION_TASKS, metric=test.get("metric"), stream="validation", seed=0)
+            ),
             validate_every=options.validate_every,
             patience=options.patience,
             max_seconds=budget,
@@ -230,7 +232,8 @@ class _Part:
             for key, value in chosen.items():
                 setattr(tested, key, value)
             steps = method.test.get("n_steps")
-            scores = evaluate(tested, self._tasks(pool, test), test["n_tasks"], steps, stream="test", seed=0)
+            metric, tasks = test.get("metric"), self._tasks(pool, test)
+            scores = evaluate(tested, tasks, test["n_tasks"], steps, metric=metric, stream="test", seed=0)
             for k, score in scores.items() if isinstance(scores, dict) else [(None, scores)]:
                 rows.append({"test": name, "n_steps": k, **also, **chosen, **summary(score, test)})
         return rows
@@ -248,7 +251,7 @@ class _Part:
         return found
 
     def _tasks(self, pool: Any, test: Mapping[str, Any]) -> Callable[[torch.Generator], Episode]:
-        sizes = {key: value for key, value in test.items() if key not in ("n_tasks", "diverged_above")}
+        sizes = {key: value for key, value in test.items() if key not in ("n_tasks", "diverged_above", "metric")}
         return sampler(pool, n_tasks=TASKS_PER_DRAW, **sizes)
 
     def _training_sampler(self) -> Callable[[torch.Generator], Any]:
