@@ -10,11 +10,13 @@ from metalearn.data.folder import folder, read_image
 from metalearn.data.glyphs import glyphs
 from metalearn.data.mnist import mnist, mnist_parts
 from metalearn.data.omniglot import omniglot
+from metalearn.data.pages import Page, pages
 from metalearn.data.sinusoids import Sinusoids, sinusoids
 from metalearn.pools import Pool, Splits
 from metalearn.samplers import TaskFamily
 
 __all__ = [
+    "Page",
     "Sinusoids",
     "Splits",
     "checksum",
@@ -26,6 +28,7 @@ __all__ = [
     "mnist",
     "mnist_parts",
     "omniglot",
+    "pages",
     "read_image",
     "sinusoids",
 ]

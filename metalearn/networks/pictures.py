@@ -91,7 +91,8 @@ class PaintDecoder(_Decoder):
 class WarpDecoder(_Decoder):
     """Draw pictures by bending a given one: noise and code say how far each place moves, and how broad the pen is.
 
-    The displacements are given on the grid of the code and interpolated between. A small network then thickens or
+    The displacements are given on the grid of the code, at most a quarter of the picture's width, so that no letter
+    leaves the page, and are interpolated between. A small network then thickens or
     thins the strokes: the noise scales and shifts its channels, alike at all places, so that it cannot paint.
 
     Args:
@@ -137,15 +138,17 @@ class WarpDecoder(_Decoder):
             nn.PixelShuffle(2),
         )
         self.contrast = nn.Parameter(torch.tensor(6.0))  # logits of ink and paper: 3 and -3
-        for layer in (self.bend, self.turn, self.pen):
-            nn.init.normal_(layer.weight, std=0.02)  # it starts near the picture as it is
+        for layer in (self.bend, self.turn, self.pen):  # it starts near the picture as it is
+            nn.init.normal_(layer.weight, std=0.01)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
         self.register_buffer("grid", _places(image_size), persistent=False)
 
     def warp(self, z: Tensor, code: Tensor, picture: Tensor) -> Tensor:
         """Return the picture ``[n, 1, height, width]`` bent, with its pen as it was."""
         coarse = self.bend(self.on_map(z, code)) + self.turn(z).unflatten(1, (2, self.map_size, self.map_size))
         size = [self.image_size, self.image_size]
-        fine = F.interpolate(coarse, size=size, mode="bilinear", align_corners=True)  # [n, 2, height, width]
+        fine = F.interpolate(coarse.tanh() / 2, size=size, mode="bilinear", align_corners=True)  # [n, 2, height, width]
         return F.grid_sample(picture, self.grid + fine.permute(0, 2, 3, 1), align_corners=True)
 
     def forward(self, z: Tensor, code: Tensor, picture: Tensor) -> Tensor:
