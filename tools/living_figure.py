@@ -78,6 +78,8 @@ def show_image(axes: Axes, image: Array, title: str) -> None:
     """Show one image, ink dark on paper."""
     axes.imshow(image, cmap="gray_r", vmin=0, vmax=1)
     axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_color("0.8")
+    axes.spines[:].set_visible(True)
     axes.set_title(title)
 
 
@@ -89,16 +91,17 @@ def show_bars(axes: Axes, values: list[float], limits: list[float]) -> None:
         axes.barh(row, value, color="C0" if accepted and row == nearest else "0.7")
         axes.plot([limit, limit], [row - 0.4, row + 0.4], color="black")
     axes.set(yticks=range(len(NAMES)), yticklabels=NAMES, xlim=(0, 32), xticks=[])
+    axes.grid(visible=False)
     axes.invert_yaxis()
     axes.set_title(f"nearest: {NAMES[nearest]}" if accepted else "none of these")
 
 
 def draw() -> Figure:
     """Return the picture."""
-    example, tables = stored("exampleOfLetters"), stored_limits()
-    limits = [tables[len(drawings) - 1] for drawings in example["letters"]]
+    example, table = stored("exampleOfLetters"), [row[2] for row in stored("weightsOfGlyphs")["limits"]]
+    limits = [table[len(drawings) - 1] for drawings in example["letters"]]
     figure = Figure(figsize=(7, 2.8), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(2, 5))
+    left, right = figure.subfigures(1, 2, width_ratios=(1, 4))
     for row, drawings in enumerate(example["letters"]):
         for column, drawing in enumerate(drawings):
             axes = left.add_subplot(5, 2, 2 * row + column + 1)
@@ -110,13 +113,6 @@ def draw() -> Figure:
         show_bars(grid[1, column], values, limits)
     grid[1, 1].set_xlabel("squared distance from each letter's mean; a tick is its limit")
     return figure
-
-
-def stored_limits() -> list[float]:
-    """Return the limits with which the page begins, by the number of a letter's drawings."""
-    script = (HOME / "weights_prototypical_glyphs.js").read_text(encoding="utf-8")
-    table = script.partition("    limits: ")[2].partition("    rejected: ")[0].strip().rstrip(",")
-    return [row[2] for row in json.loads(table.replace(",\n    ]", "\n    ]"))]
 
 
 def save(path: Path) -> None:

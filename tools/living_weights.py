@@ -1,4 +1,4 @@
-"""Write the weights of the page that learns the reader's letters: ``book/_static/living/weights_prototypical_glyphs.js``.
+"""Write the weights of the page that learns the reader's letters, weights_prototypical_glyphs.js.
 
 Run ``python tools/living_weights.py``. The file is a classic script, since a page that was opened as a file may load
 scripts and nothing else: it adds the encoder of ``pretrained("prototypical", "glyphs")`` to the global ``living``, its
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,8 @@ N_TASKS, N_QUERY = 400, 5
 HEAD = """\
 // Written by tools/living_weights.py from pretrained("prototypical", "glyphs"): do not edit.
 // Convolutions are float16, scale and shift of the normalisation float32, all little-endian in base64.
-// limits[k - 1]: squared distances from a mean of k drawings beyond which a drawing is none of these, one for each share
-// in turnedAway of the right drawings. rejected[n - 1][k - 1]: shares of other letters beyond them, with n letters.
+// limits[k - 1]: squared distances from a mean of k drawings beyond which a drawing is none of these, one for each
+// share in turnedAway of the right drawings. rejected[n - 1][k - 1]: shares of other letters beyond, with n letters.
 (() => {
   const living = (window.living = window.living || {});
   living.weightsOfGlyphs = {
@@ -49,7 +50,7 @@ def learner() -> Prototypical:
 def layers(encoder: nn.Module) -> list[dict[str, Any]]:
     """Return each convolution with the scale and the shift that its bias and its stored statistics amount to."""
     modules = list(encoder.modules())
-    pairs = [(a, b) for a, b in zip(modules, modules[1:], strict=False) if isinstance(b, BatchStatistics)]
+    pairs = [(a, b) for a, b in pairwise(modules) if isinstance(b, BatchStatistics)]
     return [_layer(convolution, norm) for convolution, norm in pairs if isinstance(convolution, nn.Conv2d)]
 
 
@@ -112,20 +113,21 @@ def write(path: Path) -> int:
     trained = learner()
     found = layers(trained.encoder)
     limits, rejected = calibrate(features(trained, glyphs().validation))
-    lines = [f"    turnedAway: {json.dumps(TURNED_AWAY)},"]
-    for name, table in (("limits", limits), ("rejected", rejected)):
-        lines += [f"    {name}: [", *(f"      {json.dumps(row)}," for row in table), "    ],"]
-    lines.append("    layers: [")
-    for layer in found:
-        lines += ["      {", f"        shape: {layer['shape']}, stride: {layer['stride']},"]
-        lines += [f'        {name}: "{_text(layer[name])}",' for name in ("weight", "scale", "shift")]
-        lines.append("      },")
-    path.write_text(HEAD + "\n".join([*lines, "    ],", "  };", "})();", ""]), encoding="utf-8")
+    parts = {"limits": _rows(limits), "rejected": _rows(rejected), "layers": _rows([_texts(layer) for layer in found])}
+    lines = [f'"turnedAway": {json.dumps(TURNED_AWAY)}', *(f'"{name}": {rows}' for name, rows in parts.items())]
+    path.write_text(HEAD + "    " + ",\n    ".join(lines) + "\n  };\n})();\n", encoding="utf-8")
     return sum(layer[name].nbytes for layer in found for name in ("weight", "scale", "shift"))
 
 
-def _text(array: np.ndarray[Any, Any]) -> str:
-    return base64.b64encode(array.tobytes()).decode()
+def _rows(items: list[Any]) -> str:
+    return "[\n      " + ",\n      ".join(json.dumps(item) for item in items) + "\n    ]"
+
+
+def _texts(layer: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: base64.b64encode(part.tobytes()).decode() if isinstance(part, np.ndarray) else part
+        for key, part in layer.items()
+    }
 
 
 if __name__ == "__main__":

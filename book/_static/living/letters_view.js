@@ -17,6 +17,9 @@
     </li>`;
 
   const layout = (names) => `
+    <div class="living-row">
+      ${button("example", "Show me an example", 'class="living-main"')} ${button("restart", "Start over")}
+    </div>
     <div class="living-columns">
       <div class="living-left">
         <canvas class="living-pad" tabindex="0" role="application" aria-roledescription="drawing board"
@@ -26,11 +29,9 @@
           <canvas class="living-seen" width="28" height="28" role="img" aria-label="What the network sees"></canvas>
           <div><span>it says</span><strong></strong></div>
         </div>
+        <p class="living-status" role="status"></p>
       </div>
       <div class="living-right">
-        <div class="living-row">
-          ${button("example", "Show me an example", 'class="living-main"')} ${button("restart", "Start over")}
-        </div>
         <ol class="living-cards" aria-label="Letters">${names.map(card).join("")}</ol>
         <p class="living-legend">Bars: squared distance of the board's drawing from each letter's mean. A drawing
           beyond the mark of the nearest letter is none of these.</p>
@@ -39,7 +40,6 @@
         <p class="living-legend living-rejected"></p>
       </div>
     </div>
-    <p class="living-status" role="status"></p>
     <p class="living-legend" id="living-keys">By keyboard: arrow keys move the pen (with Shift, finely), Space puts it
       down and lifts it, Backspace undoes a stroke, 1 to 5 say which letter it is.</p>`;
 

@@ -10,12 +10,11 @@
     new MutationObserver(paint).observe(document.documentElement, options);
   };
 
-  // A canvas's context in units of a square board, emptied, with as many pixels as the screen shows.
+  // A canvas's context in units of a square board, emptied, with as many pixels as the screen shows of it.
   living.freshContext = (canvas, board) => {
-    const ratio = window.devicePixelRatio || 1;
-    canvas.width = canvas.height = Math.round(board * ratio);
+    canvas.width = canvas.height = Math.round((canvas.clientWidth || board) * (window.devicePixelRatio || 1));
     const context = canvas.getContext("2d");
-    context.scale(ratio, ratio);
+    context.scale(canvas.width / board, canvas.width / board);
     return context;
   };
 
