@@ -1,6 +1,7 @@
 """Make the built book self-contained: MathJax from its package, and no script that would load from elsewhere.
 
-On the page "API" it also links types in signatures to their explanations, and the source code back to the page.
+Pages with living pictures get their scripts. On the page "API" it also links types in signatures to their explanations,
+and the source code back to the page.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.domains.python import PythonDomain
 from sphinx.environment import BuildEnvironment
+from sphinx.util import logging
 from sphinx.util.fileutil import copy_asset
 from sphinx.util.nodes import make_refnode
 
+logger = logging.getLogger(__name__)
 SCRIPT = "tex-chtml-full.js"
 FONTS = "output/chtml/fonts/woff-v2"
 
@@ -41,6 +44,18 @@ def drop_thebe(app: Sphinx, page: str, template: str, context: dict[str, Any], d
         if "thebe" not in key.lower():
             kept.setdefault(key, script)
     context["script_files"] = list(kept.values())
+
+
+def add_living(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
+    """Give a page with a living picture its scripts: ``<div data-living="tensors pad">`` names them, in this order."""
+    names = [name for text in re.findall(r'data-living="([^"]*)"', context.get("body", "")) for name in text.split()]
+    for name in dict.fromkeys(names):
+        path = f"living/{name}.js"
+        if not any((Path(app.confdir) / folder / path).is_file() for folder in app.config.html_static_path):
+            logger.warning("page %s asks for a script that does not exist: _static/%s", page, path)
+        app.add_js_file(path, loading_method="defer")
+    if names:
+        app.add_css_file("living/living.css")
 
 
 def link_type(app: Sphinx, env: BuildEnvironment, node: pending_xref, text: nodes.Element) -> nodes.Element | None:
@@ -77,6 +92,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register all of them with Sphinx."""
     app.connect("missing-reference", link_type)
     app.connect("build-finished", copy_mathjax)
+    app.connect("html-page-context", add_living)
     app.connect("html-page-context", drop_thebe, priority=900)
     app.connect("html-page-context", mend_back_links)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,52 @@
+// Painting in the colours of the book's theme, which changes between light and dark.
+(() => {
+  const living = (window.living = window.living || {});
+
+  // "text-base", "surface", "border", "primary" and so on, as the theme names them.
+  living.colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--pst-color-${name}`).trim();
+
+  living.onTheme = (paint) => {
+    const options = { attributes: true, attributeFilter: ["data-theme"] };
+    new MutationObserver(paint).observe(document.documentElement, options);
+  };
+
+  // A canvas's context in units of a square board, emptied, with as many pixels as the screen shows of it.
+  living.freshContext = (canvas, board) => {
+    canvas.width = canvas.height = Math.round((canvas.clientWidth || board) * (window.devicePixelRatio || 1));
+    const context = canvas.getContext("2d");
+    context.scale(canvas.width / board, canvas.width / board);
+    return context;
+  };
+
+  living.paintStrokes = (context, strokes, width) => {
+    Object.assign(context, { lineWidth: width, lineCap: "round", lineJoin: "round" });
+    context.strokeStyle = living.colour("text-base");
+    for (const stroke of strokes) {
+      context.beginPath();
+      for (const [x, y] of [stroke[0], ...stroke]) context.lineTo(x, y); // the first twice: a dot, too, is a line
+      context.stroke();
+    }
+  };
+
+  // The pen that the keyboard moves: a ring, filled while it draws.
+  living.paintPen = (context, { at, down }, radius) => {
+    const colour = living.colour("primary");
+    Object.assign(context, { lineWidth: 2, strokeStyle: colour, fillStyle: colour });
+    context.beginPath();
+    context.arc(...at, radius, 0, 2 * Math.PI);
+    if (down) context.fill();
+    context.stroke();
+  };
+
+  // An image, ink on a clear ground: one pixel each of the canvas, which the style enlarges.
+  living.paintImage = (canvas, image) => {
+    canvas.width = image.width;
+    canvas.height = image.height;
+    const context = canvas.getContext("2d");
+    context.fillStyle = living.colour("text-base");
+    image.data.forEach((grey, i) => {
+      context.globalAlpha = grey;
+      if (grey > 0) context.fillRect(i % image.width, Math.floor(i / image.width), 1, 1);
+    });
+  };
+})();
