@@ -8,36 +8,50 @@ from metalearn.data._torchvision import import_torchvision
 from metalearn.data.digits import digits
 from metalearn.data.folder import folder, read_image
 from metalearn.data.glyphs import glyphs
+from metalearn.data.intents import intent_sentences, intents, out_of_scope
+from metalearn.data.languages import language_names, languages
 from metalearn.data.mnist import mnist, mnist_parts
 from metalearn.data.omniglot import omniglot
+from metalearn.data.relations import relation_sentences, relations
 from metalearn.data.sinusoids import Sinusoids, sinusoids
+from metalearn.data.text import Corpus, Vocabulary
 from metalearn.pools import Pool, Splits
 from metalearn.samplers import TaskFamily
 
 __all__ = [
+    "Corpus",
     "Sinusoids",
     "Splits",
+    "Vocabulary",
     "checksum",
     "digits",
     "folder",
     "glyphs",
     "import_torchvision",
+    "intent_sentences",
+    "intents",
+    "language_names",
+    "languages",
     "load",
     "mnist",
     "mnist_parts",
     "omniglot",
+    "out_of_scope",
     "read_image",
+    "relation_sentences",
+    "relations",
     "sinusoids",
 ]
 
 SOURCES: dict[str, Callable[..., Splits]] = {"glyphs": glyphs, "digits": digits, "mnist": mnist, "omniglot": omniglot}
+SOURCES |= {"languages": languages, "intents": intents, "relations": relations}
 
 
 def load(name: str, **options: Any) -> Splits:
     """Return the data set of that name.
 
     Args:
-        name: ``"glyphs"``, ``"digits"``, ``"mnist"`` or ``"omniglot"``.
+        name: ``"glyphs"``, ``"digits"``, ``"mnist"``, ``"omniglot"``, ``"languages"``, ``"intents"`` or ``"relations"``.
         **options: Passed on to the function of that name.
 
     Raises:

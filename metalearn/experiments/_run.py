@@ -162,7 +162,7 @@ class _Part:
 
     def _fit(self, learner: Learner, budget: float) -> History:
         options, test = self.method.training, self.study.validation(self.method)
-        validate = self._tasks(self._split("validation"), test)
+        validate = self._tasks(self._split("validation"), _without_groups(test))
         # Where tasks diverge, their mean says nothing of the others: errors are compared by their median.
         score = (lambda found: found) if "n_way" in test else _by_median
         learner.how = options.how  # type: ignore[assignment]
@@ -237,7 +237,7 @@ class _Part:
 
     def _tune(self, learner: Learner, method: Method, test: Mapping[str, Any], key: str) -> Any:
         """Return the value of a setting that is best on validation tasks, after the largest number of inner steps."""
-        tasks, steps = self._tasks(self._split("validation"), test), max(method.test["n_steps"])
+        tasks, steps = self._tasks(self._split("validation"), _without_groups(test)), max(method.test["n_steps"])
         best, found = None, None
         for value in method.test["tune"][key]:
             setattr(learner, key, value)
@@ -256,7 +256,7 @@ class _Part:
         return sampler(pool.to(self.device) if isinstance(pool, Pool) else pool, **self.method.episodes)
 
     def _split(self, name: str) -> Any:
-        found = source(self.study.data)
+        found = source(self.method.data or self.study.data)
         return getattr(found, name, found)
 
     @torch.no_grad()
@@ -312,6 +312,11 @@ def summary(score: Score, test: Mapping[str, Any]) -> dict[str, Any]:
     numbers = {"mean": score.mean, "ci95": score.ci95, "median": score.median}
     share = {"diverged": float(diverged.double().mean()), "n_tasks": score.n_tasks, **answers}
     return {**{key: _digits(x) for key, x in numbers.items()}, **share, "per_task": score.per_task.tolist()}
+
+
+def _without_groups(test: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a test's sizes for validation, whose classes are of other groups."""
+    return {key: value for key, value in test.items() if key != "only"}
 
 
 def _by_median(score: Score) -> Score:

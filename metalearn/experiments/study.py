@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 from metalearn import data as sources
+from metalearn.data import intent_sentences, language_names, relation_sentences
 from metalearn.data.glyphs import SHA256 as GLYPHS
 from metalearn.data.omniglot import SHA256 as OMNIGLOT
 from metalearn.data.omniglot import VINYALS
@@ -18,6 +19,7 @@ from metalearn.learners._settings import known_learners
 
 RUNNER = 1  # in each digest; raise it when a change of the runner, of fit or of the samplers moves all numbers
 KINDS = ("episodes", "batches", "pairs", "triplets")  # samplers of a pool
+TEXTS = {"languages": language_names, "intents": intent_sentences, "relations": relation_sentences}
 TASKS_PER_DRAW = 20  # tests draw so many tasks at a time: the draws decide which tasks they are
 
 
@@ -74,6 +76,8 @@ class Method:
             knows no other number of classes; ``{"tune": {"inner_lr": [0.01, 0.1]}}`` for a setting that is chosen for
             each test, on validation tasks.
         weights: Label of the method whose trained weights this one takes, in place of training.
+        data: Source of this method's inputs, where they are the study's examples in another form:
+            ``"intents:tfidf"``.
 
     Example:
         >>> from metalearn.experiments import Method
@@ -90,6 +94,7 @@ class Method:
     fit: Mapping[str, Any] = field(default_factory=dict)
     test: Mapping[str, Any] = field(default_factory=dict)
     weights: str | None = None
+    data: str | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -118,9 +123,10 @@ class Study:
         name: Of the study's files.
         methods: Each under its label, in the order of the table.
         tests: Sizes of each test under its name; ``"n_tasks"`` is their number, ``"within": "group"`` draws the
-            classes of a task from one group (the part of a class's name before the first slash), ``"diverged_above"``
-            is the error above which a task counts as diverged.
-        data: ``"glyphs"``, ``"digits"``, ``"omniglot:vinyals"`` (or another split), ``"sinusoids"``.
+            classes of a task from one group (the part of a class's name before the first slash), ``"only"`` lists the
+            groups whose classes are tested, ``"diverged_above"`` is the error above which a task counts as diverged.
+        data: ``"glyphs"``, ``"digits"``, ``"omniglot:vinyals"`` (or another split), ``"sinusoids"``, ``"languages"``,
+            ``"intents"``, ``"relations"`` (or another form of the texts: ``"languages:tfidf"``).
         seeds: Of initial weights and training tasks; test tasks are the same for all.
         snapshots: Processor seconds of training after which the first test is made on the way.
         published: The literature's numbers, to be shown beside ours.
@@ -179,7 +185,8 @@ class Study:
         how = {key: value for key, value in asdict(method.training).items() if value not in (None, False)}
         sizes = {key: value for key, value in self.validation(method).items() if key != "n_tasks"}
         revision = getattr(known_learners()[method.learner], "revision", 1)
-        source = [self.data, checksum(self.data)]
+        data = method.data or self.data
+        source = [data, checksum(data)]
         return _digest([RUNNER, method.settings, revision, dict(method.episodes), how, sizes, source, seed])
 
     def digest(self, label: str, seed: int) -> str:
@@ -192,6 +199,9 @@ class Study:
         """Return the study as plain data, as its record holds it."""
         content = asdict(self)
         source = {"name": content.pop("data"), "sha256": checksum(self.data)}
+        for method in content["methods"].values():
+            if method["data"] is None:
+                del method["data"]
         return {"name": content.pop("name"), "data": source, **content}
 
 
@@ -212,7 +222,8 @@ def source(name: str) -> Any:
     kind, _, split = name.partition(":")
     if kind == "sinusoids":
         return sources.sinusoids()
-    return sources.load(kind, **({"split": split} if split else {}))
+    option = "form" if kind in TEXTS else "split"
+    return sources.load(kind, **({option: split} if split else {}))
 
 
 @cache
@@ -225,14 +236,20 @@ def checksum(name: str) -> str:
         return _digest([OMNIGLOT, VINYALS])
     if kind == "sinusoids":
         return _digest(repr(source(name)))
+    if kind in TEXTS:
+        return _digest([name, *(dict(part) for part in TEXTS[kind]())])  # not of floats, which processors round
     pools = [source(name).train, source(name).validation, source(name).test]
     return _digest([hashlib.sha256(pool.x.numpy().tobytes() + pool.y.numpy().tobytes()).hexdigest() for pool in pools])
 
 
-def sampler(pool: Any, kind: str = "episodes", within: str | None = None, **sizes: int) -> Callable[..., Any]:
-    """Return what draws batches: from a pool of a source, or from a task family."""
+def sampler(
+    pool: Any, kind: str = "episodes", within: str | None = None, only: Sequence[str] | None = None, **sizes: int
+) -> Callable[..., Any]:
+    """Return what draws batches: from a pool of a source, or of some of its groups, or from a task family."""
     if kind not in KINDS:
         raise ValueError(f"episodes are drawn as one of the kinds {KINDS}, got {kind!r}")
+    if only is not None:
+        pool = pool.select([i for i, name in enumerate(pool.class_names) if name.split("/")[0] in only])
     groups = {"groups": [name.split("/")[0] for name in pool.class_names]} if within else {}
     found: Callable[..., Any] = getattr(pool, kind)(**sizes, **groups)
     return found

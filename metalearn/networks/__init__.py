@@ -11,13 +11,16 @@ from metalearn.networks.norms import (
     set_statistics,
 )
 from metalearn.networks.recurrent import LSTMCell
+from metalearn.networks.text import BagOfTokens, TextTransformer
 
 __all__ = [
     "MLP",
+    "BagOfTokens",
     "BatchStatistics",
     "Conv4",
     "LSTMCell",
     "RelationModule",
+    "TextTransformer",
     "convert_norms",
     "make_norm",
     "measured_on_support",
