@@ -51,7 +51,8 @@ def load(name: str, **options: Any) -> Splits:
     """Return the data set of that name.
 
     Args:
-        name: ``"glyphs"``, ``"digits"``, ``"mnist"``, ``"omniglot"``, ``"languages"``, ``"intents"`` or ``"relations"``.
+        name: ``"glyphs"``, ``"digits"``, ``"mnist"``, ``"omniglot"``, or of texts ``"languages"``, ``"intents"`` or
+            ``"relations"``.
         **options: Passed on to the function of that name.
 
     Raises:

@@ -80,9 +80,7 @@ def script(text: str) -> str:
     return "Han" if found == "CJK" else found.capitalize()
 
 
-def split_by_group(
-    texts: Mapping[str, list[str]], kin: Mapping[str, str], shares: tuple[float, float]
-) -> Corpus:
+def split_by_group(texts: Mapping[str, list[str]], kin: Mapping[str, str], shares: tuple[float, float]) -> Corpus:
     """Divide classes ``"<group>/<name>"`` over the splits, group by group; kin, named by one name, stay together.
 
     The order is that of a hash of the names, so that it does not change when classes are added. Groups of one or two

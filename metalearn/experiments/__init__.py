@@ -23,6 +23,7 @@ __all__ = [
 ]
 
 STANDING = ("sinusoids", "glyphs", "omniglot")  # the order of the queue; a file here for each
+STANDING += ("languages", "intents", "relations")
 
 
 def standing() -> dict[str, Study]:

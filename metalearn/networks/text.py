@@ -121,7 +121,9 @@ class TextTransformer(nn.Module):
         """Return features ``[n, n_features]``, or logits, of tokens ``[n, length]``."""
         present = _checked(tokens) > 0  # [n, length]
         if tokens.shape[1] > self.max_length:
-            raise ValueError(f"expected at most max_length={self.max_length} tokens a text, got {tokens.shape[1]}: cut them")
+            raise ValueError(
+                f"expected at most max_length={self.max_length} tokens a text, got {tokens.shape[1]}: cut them"
+            )
         x = self.embedding(tokens) + self.positions[: tokens.shape[1]]  # [n, length, n_features]
         for layer in self.layers:
             x = layer(x, present)
