@@ -70,7 +70,7 @@ class Vocabulary:
         at_least_one(n_max=n_max)
         checked = check_texts(texts)
         if unit == "ngrams":
-            return cls(_most(Counter(piece for text in checked for piece in _ngrams(text, unit)), n_max), unit)
+            return cls(tuple(_most(Counter(p for text in checked for p in _ngrams(text, unit)), n_max)), unit)
         words = Counter(word for text in checked for word in split_words(text))
         whole = [word for word in _most(words, n_max // 2) if words[word] > 1]
         counts: Counter[str] = Counter()

@@ -22,7 +22,7 @@ __all__ = [
     "standing",
 ]
 
-STANDING = ("sinusoids", "glyphs", "omniglot")  # the order of the queue; a file here for each
+STANDING: tuple[str, ...] = ("sinusoids", "glyphs", "omniglot")  # the order of the queue; a file here for each
 STANDING += ("languages", "intents", "relations")
 
 

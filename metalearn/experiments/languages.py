@@ -30,7 +30,7 @@ METHODS = {
         {**FIT, "max_seconds": 25, "max_grad_norm": 10.0, "how": "vmap"},
     ),
 }  # fmt: skip
-SIZES = {"n_way": 5, "n_query": 5, "n_tasks": 600}
+SIZES: dict[str, Any] = {"n_way": 5, "n_query": 5, "n_tasks": 600}
 TESTS = {
     "1-shot": {"n_shot": 1, **SIZES},
     "5-shot": {"n_shot": 5, **SIZES},

@@ -12,8 +12,8 @@ TRANSFORMER = {
 PLAIN = {"encoder": {"network": "Identity", "config": {}}}
 HEAD = {"network": "MLP", "config": {"sizes": [64, 5]}}
 WIDE = {"n_tasks": 1, "n_way": 20, "n_shot": 1, "n_query": 5}
-FIT: dict[str, Any] = {"max_seconds": 15, "patience": 5, "validate_every": 500, "outer_lr": 5e-3}
-SLOW: dict[str, Any] = {"max_seconds": 30, "patience": 5, "validate_every": 250, "outer_lr": 1e-3}
+FIT: dict[str, Any] = {"max_seconds": 12, "patience": 5, "validate_every": 500, "outer_lr": 5e-3}
+SLOW: dict[str, Any] = {"max_seconds": 20, "patience": 5, "validate_every": 250, "outer_lr": 1e-3}
 GIVEN: dict[str, Any] = {"fit": {"n_steps": 0}, "data": "relations:tfidf"}
 METHODS = {
     "TF-IDF nearest mean": Method("Prototypical", PLAIN, {"distance": "cosine"}, **GIVEN),

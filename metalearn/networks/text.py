@@ -143,7 +143,8 @@ class _Layer(nn.Module):
     def forward(self, x: Tensor, present: Tensor) -> Tensor:
         """Return new vectors ``[n, length, n_features]``; what is not ``present`` is looked at by none."""
         x = x + self.mix(self._attend(_normalised(x), present))
-        return x + self.narrow(F.gelu(self.wide(_normalised(x))))
+        step: Tensor = self.narrow(F.gelu(self.wide(_normalised(x))))
+        return x + step
 
     def _attend(self, x: Tensor, present: Tensor) -> Tensor:
         n, length, size = x.shape
@@ -151,7 +152,8 @@ class _Layer(nn.Module):
         query, key, value = parts.permute(2, 0, 3, 1, 4).unbind(0)  # each [n, n_heads, length, size of a head]
         scores = query @ key.transpose(-1, -2) / math.sqrt(size // self.n_heads)  # [n, n_heads, length, length]
         scores = torch.where(present[:, None, None, :], scores, -1e9)  # finite: a text of padding alone gives no NaN
-        return (scores.softmax(-1) @ value).transpose(1, 2).reshape(n, length, size)
+        attended: Tensor = (scores.softmax(-1) @ value).transpose(1, 2).reshape(n, length, size)
+        return attended
 
 
 def mean_of(vectors: Tensor, present: Tensor) -> Tensor:
