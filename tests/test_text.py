@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from metalearn import Episode, evaluate, sample_episodes
+from metalearn import Episode, Pool, evaluate, sample_episodes
 from metalearn.data import (
     Corpus,
     Vocabulary,
@@ -29,8 +29,9 @@ from metalearn.data.relations import marked
 from metalearn.data.text import split_words
 from metalearn.deploy import Classifier
 from metalearn.experiments import standing
+from metalearn.experiments._open import auroc
 from metalearn.experiments.study import sampler, source
-from metalearn.learners import MAML, Prototypical, Transfer
+from metalearn.learners import MAML, Pixels, Prototypical, Transfer
 from metalearn.learners._settings import from_settings, settings_of
 from metalearn.networks import BagOfTokens, TextTransformer, norm_policies
 from metalearn.networks.text import mean_of
@@ -257,8 +258,8 @@ def test_groups_are_split_one_by_one():
 def test_intents_are_split_by_domain(given):
     corpus = intent_sentences()
     domains = [{name.split("/")[0] for name in part} for part in corpus]
-    assert [len(part) for part in corpus] == [75, 30, 122] and not domains[0] & domains[2]
-    assert domains[2] == {"banking", "credit_cards", "travel", "banking77"}
+    assert [len(part) for part in corpus] == [75, 30, 123] and not domains[0] & domains[2]
+    assert domains[2] == {"banking", "credit_cards", "travel", "banking77", "out_of_scope"}
     assert {len(texts) for texts in corpus.train.values()} == {150}
     assert sum(len(texts) for name, texts in corpus.test.items() if name.startswith("banking77/")) == 13083
     assert len(out_of_scope()) == 1200
@@ -349,6 +350,25 @@ def test_a_test_can_be_limited_to_some_groups():
     pool = source("languages").test
     sample = sampler(pool, n_tasks=1, n_way=3, n_shot=1, n_query=1, only=["Arabic"])
     assert [name.split("/")[0] for name in sample.pool.class_names] == ["Arabic"] * 3
+
+
+def test_open_tasks_have_unknown_queries_behind_the_known():
+    x = torch.arange(60.0).unsqueeze(1) + 1000 * (torch.arange(60).unsqueeze(1) >= 30)
+    pool = Pool(x, torch.arange(60) // 10, class_names=["a/0", "a/1", "a/2", "b/0", "b/1", "c/0"])
+    sample = sampler(pool, n_tasks=3, n_way=2, n_shot=1, n_query=4, only=["a"], unknown=["b", "c"])
+    batch = sample(torch.Generator().manual_seed(0))
+    assert (
+        batch.query_x.shape == (3, 16, 1) and (batch.query_x[:, :8] < 30).all() and (batch.query_x[:, 8:] >= 30).all()
+    )
+    score = evaluate(Pixels(), sample, 20, metric=auroc)
+    assert score.mean > 0.99  # what is unknown is far from all classes here
+
+
+def test_auroc_is_scikit_learns():
+    metrics = pytest.importorskip("sklearn.metrics")
+    logits = torch.randn(20, 5, generator=torch.Generator().manual_seed(0)).round(decimals=1)
+    theirs = metrics.roc_auc_score([1] * 10 + [0] * 10, logits.amax(1).numpy())
+    assert auroc(logits, torch.zeros(20)).item() == pytest.approx(theirs)
 
 
 def test_logistic_regression_is_scikit_learns_with_little_penalty():

@@ -24,12 +24,13 @@ def intents(name: str = "clinc150+banking77", form: Form = "tokens") -> Splits:
         name: ``"clinc150"``: 75 intents of five domains for training, 30 of two for validation (auto and commute,
             work), 45 of three for testing (banking, credit cards, travel), 150 sentences each. ``"banking77"``: 77
             intents of one bank, 40 for training, 12 for validation and 25 for testing. ``"clinc150+banking77"``:
-            CLINC150 with all intents of BANKING77 added to the test.
+            CLINC150 with all intents of BANKING77 added to the test, and the sentences out of scope as one class.
         form: ``"tokens"``: words, or pieces of words that the training intents lack, ``[n, 32]``. ``"tfidf"``: TF-IDF
             vectors of words and pairs of words.
 
     Returns:
-        Pools; class names are ``"<domain>/<intent>"``, with ``"banking77"`` for the domain of that set.
+        Pools; class names are ``"<domain>/<intent>"``, with ``"banking77"`` for the domain of that set and
+        ``"out_of_scope/all"`` for sentences of no intent.
 
     Raises:
         ValueError: If a name is unknown, or a file is cut or altered.
@@ -74,7 +75,7 @@ def intent_sentences(name: str = "clinc150+banking77") -> Corpus:
         return Corpus(*({intent: banking[intent] for intent in names[start:end]} for start, end in cuts))
     if name == "clinc150+banking77":
         corpus = _clinc150()
-        return corpus._replace(test={**corpus.test, **_banking77()})
+        return corpus._replace(test={**corpus.test, **_banking77(), "out_of_scope/all": out_of_scope()})
     raise ValueError(f"name must be 'clinc150', 'banking77' or 'clinc150+banking77', got {name!r}")
 
 

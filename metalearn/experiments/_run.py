@@ -20,6 +20,7 @@ from metalearn._files import write_whole
 from metalearn.episodes import Episode
 from metalearn.evaluation import Score, evaluate
 from metalearn.experiments import _store
+from metalearn.experiments._open import auroc
 from metalearn.experiments._record import training_text
 from metalearn.experiments.study import TASKS_PER_DRAW, Method, Study, n_examples, sampler, source
 from metalearn.learners import Learner
@@ -230,7 +231,9 @@ class _Part:
             for key, value in chosen.items():
                 setattr(tested, key, value)
             steps = method.test.get("n_steps")
-            scores = evaluate(tested, self._tasks(pool, test), test["n_tasks"], steps, stream="test", seed=0)
+            metric = auroc if "unknown" in test else None
+            tasks, n_tasks = self._tasks(pool, test), test["n_tasks"]
+            scores = evaluate(tested, tasks, n_tasks, steps, metric=metric, stream="test", seed=0)
             for k, score in scores.items() if isinstance(scores, dict) else [(None, scores)]:
                 rows.append({"test": name, "n_steps": k, **also, **chosen, **summary(score, test)})
         return rows
@@ -308,7 +311,8 @@ def summary(score: Score, test: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is recorded of a score: numbers that are not finite as ``None``, and the values of all tasks."""
     values = score.per_task.double()
     diverged = ~values.isfinite() | (values > test.get("diverged_above", math.inf))
-    answers = {"n_answers": test["n_way"] * test["n_query"]} if "n_way" in test else {}
+    n_answers = test["n_way"] * test["n_query"] if "n_way" in test else 0
+    answers = {"n_answers": n_answers**2 if "unknown" in test else n_answers} if n_answers else {}  # of pairs
     numbers = {"mean": score.mean, "ci95": score.ci95, "median": score.median}
     share = {"diverged": float(diverged.double().mean()), "n_tasks": score.n_tasks, **answers}
     return {**{key: _digits(x) for key, x in numbers.items()}, **share, "per_task": score.per_task.tolist()}
@@ -316,7 +320,7 @@ def summary(score: Score, test: Mapping[str, Any]) -> dict[str, Any]:
 
 def _without_groups(test: Mapping[str, Any]) -> dict[str, Any]:
     """Return a test's sizes for validation, whose classes are of other groups."""
-    return {key: value for key, value in test.items() if key != "only"}
+    return {key: value for key, value in test.items() if key not in ("only", "unknown")}
 
 
 def _by_median(score: Score) -> Score:

@@ -37,6 +37,7 @@ SIZES: dict[str, Any] = {"n_way": 5, "n_query": 5, "n_tasks": 600}
 TESTS = {
     "CLINC150 1-shot": {"n_shot": 1, "only": CLINC150, **SIZES},
     "CLINC150 5-shot": {"n_shot": 5, "only": CLINC150, **SIZES},
+    "CLINC150 5-shot, out of scope": {"n_shot": 5, "only": CLINC150, "unknown": ["out_of_scope"], **SIZES},
     "BANKING77 1-shot": {"n_shot": 1, "only": BANKING77, **SIZES},
     "BANKING77 5-shot": {"n_shot": 5, "only": BANKING77, **SIZES},
 }

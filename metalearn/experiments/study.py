@@ -15,6 +15,7 @@ from metalearn.data import intent_sentences, language_names, relation_sentences
 from metalearn.data.glyphs import SHA256 as GLYPHS
 from metalearn.data.omniglot import SHA256 as OMNIGLOT
 from metalearn.data.omniglot import VINYALS
+from metalearn.experiments._open import OpenTasks
 from metalearn.learners._settings import known_learners
 
 RUNNER = 1  # in each digest; raise it when a change of the runner, of fit or of the samplers moves all numbers
@@ -124,7 +125,9 @@ class Study:
         methods: Each under its label, in the order of the table.
         tests: Sizes of each test under its name; ``"n_tasks"`` is their number, ``"within": "group"`` draws the
             classes of a task from one group (the part of a class's name before the first slash), ``"only"`` lists the
-            groups whose classes are tested, ``"diverged_above"`` is the error above which a task counts as diverged.
+            groups whose classes are tested, ``"unknown"`` lists groups of which no class is tested and as many queries
+            come as of known classes (the score is then the AUROC of the top logit, known against unknown),
+            ``"diverged_above"`` is the error above which a task counts as diverged.
         data: ``"glyphs"``, ``"digits"``, ``"omniglot:vinyals"`` (or another split), ``"sinusoids"``, ``"languages"``,
             ``"intents"``, ``"relations"`` (or another form of the texts: ``"languages:tfidf"``).
         seeds: Of initial weights and training tasks; test tasks are the same for all.
@@ -243,16 +246,27 @@ def checksum(name: str) -> str:
 
 
 def sampler(
-    pool: Any, kind: str = "episodes", within: str | None = None, only: Sequence[str] | None = None, **sizes: int
+    pool: Any,
+    kind: str = "episodes",
+    within: str | None = None,
+    only: Sequence[str] | None = None,
+    unknown: Sequence[str] | None = None,
+    **sizes: int,
 ) -> Callable[..., Any]:
     """Return what draws batches: from a pool of a source, or of some of its groups, or from a task family."""
     if kind not in KINDS:
         raise ValueError(f"episodes are drawn as one of the kinds {KINDS}, got {kind!r}")
+    others = None if unknown is None else _of_groups(pool, unknown)
     if only is not None:
-        pool = pool.select([i for i, name in enumerate(pool.class_names) if name.split("/")[0] in only])
+        pool = _of_groups(pool, only)
     groups = {"groups": [name.split("/")[0] for name in pool.class_names]} if within else {}
     found: Callable[..., Any] = getattr(pool, kind)(**sizes, **groups)
-    return found
+    return found if others is None else OpenTasks(pool.episodes(**sizes, **groups), others)
+
+
+def _of_groups(pool: Any, groups: Sequence[str]) -> Any:
+    """Return the pool of the classes of some groups."""
+    return pool.select([i for i, name in enumerate(pool.class_names) if name.split("/")[0] in groups])
 
 
 def n_examples(episodes: Mapping[str, Any]) -> int:
