@@ -81,7 +81,9 @@ def run(
     record = {
         **{"method": label, "seed": seed, "digest": study.digest(label, seed), "trained_as": trained},
         **{"training_digest": study.training_digest(label, seed), "values": study.key(label, seed)},
-        "weights": f"{study.name}/{study.key(trained, seed)}.safetensors" if training["n_steps"] else None,
+        "weights": f"{study.name}/{study.key(trained, seed)}.safetensors"
+        if training["n_steps"] and study.ship
+        else None,
         **training,
         **_store.environment(),
         "rows": rows,

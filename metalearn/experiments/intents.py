@@ -41,4 +41,4 @@ TESTS = {
     "BANKING77 1-shot": {"n_shot": 1, "only": BANKING77, **SIZES},
     "BANKING77 5-shot": {"n_shot": 5, "only": BANKING77, **SIZES},
 }
-STUDY = Study("intents", METHODS, TESTS, "intents", snapshots=())
+STUDY = Study("intents", METHODS, TESTS, "intents", snapshots=(), ship=False)

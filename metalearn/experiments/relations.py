@@ -32,4 +32,4 @@ METHODS = {
 }  # fmt: skip
 SIZES = {"n_way": 5, "n_query": 5, "n_tasks": 600}
 TESTS = {"1-shot": {"n_shot": 1, **SIZES}, "5-shot": {"n_shot": 5, **SIZES}}
-STUDY = Study("relations", METHODS, TESTS, "relations", snapshots=())
+STUDY = Study("relations", METHODS, TESTS, "relations", snapshots=(), ship=False)

@@ -133,6 +133,7 @@ class Study:
         seeds: Of initial weights and training tasks; test tasks are the same for all.
         snapshots: Processor seconds of training after which the first test is made on the way.
         published: The literature's numbers, to be shown beside ours.
+        ship: Whether trained weights come with the package; where the data do not, they are of little use.
 
     Raises:
         ValueError: If something is no plain data, or an option is unknown.
@@ -152,6 +153,7 @@ class Study:
     seeds: tuple[int, ...] = (0, 1, 2)
     snapshots: tuple[float, ...] = (60, 180)
     published: Mapping[str, Any] = field(default_factory=dict)
+    ship: bool = True
 
     def __post_init__(self) -> None:
         known, learners = [entry.name for entry in fields(Fit)], known_learners()
