@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from metalearn import _pretrained, evaluate, experiments, pretrained
 from metalearn.deploy import Classifier
 from metalearn.experiments import Record, _store
+from metalearn.experiments._open import auroc
 from metalearn.experiments._run import NO_SIZES
 from metalearn.experiments.study import TASKS_PER_DRAW, sampler, source
 from metalearn.learners import MAML, Learner
@@ -30,6 +31,8 @@ MAX_WHEEL = 12_000_000
 NEEDED = {  # a file of data that a study's rows need
     "omniglot": "omniglot/omniglot28_gray8.npz",
     "natural": "cifar100/cifar100_small.npz",
+    "intents": "text/clinc150.json.gz",
+    "relations": "text/fewrel_val.json.gz",
     **({"across": "cifar100/cifar100_small.npz"} if ALL else {}),
 }
 RECORDS: dict[str, Record] = {name: experiments.load(name) for name in experiments.STANDING}
@@ -87,10 +90,12 @@ def difference(
     record, test = RECORDS[data], RECORDS[data].tests[row["test"]]
     n_tasks = row["n_tasks"] if ALL else TASKS_PER_DRAW
     recorded = record.score(label, row["test"], row["n_steps"]).per_task[:n_tasks]
-    splits = source(test.get("data", record.content["data"]["name"]))
+    of_method = record.methods[label].get("data") or record.content["data"]["name"]
+    splits = source(test.get("data") or of_method)
     sizes = {key: value for key, value in test.items() if key not in NO_SIZES}
     tasks = sampler(getattr(splits, "test", splits), n_tasks=TASKS_PER_DRAW, **sizes)
-    found = evaluate(learner, tasks, n_tasks, row["n_steps"], stream="test", seed=0).per_task
+    metric = auroc if "unknown" in test else test.get("metric")
+    found = evaluate(learner, tasks, n_tasks, row["n_steps"], metric=metric, stream="test", seed=0).per_task
     if "n_answers" in row:
         same = (found - recorded).abs() * row["n_answers"] < 1.01
     else:

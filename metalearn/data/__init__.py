@@ -10,17 +10,23 @@ from metalearn.data.digits import digits
 from metalearn.data.folder import folder, read_image
 from metalearn.data.glyphs import glyphs
 from metalearn.data.grey import grey
+from metalearn.data.intents import intent_sentences, intents, out_of_scope
+from metalearn.data.languages import language_names, languages
 from metalearn.data.mnist import mnist, mnist_parts
 from metalearn.data.omniglot import omniglot
 from metalearn.data.pages import Page, pages
+from metalearn.data.relations import relation_sentences, relations
 from metalearn.data.sinusoids import Sinusoids, sinusoids
+from metalearn.data.text import Corpus, Vocabulary
 from metalearn.pools import Pool, Splits
 from metalearn.samplers import TaskFamily
 
 __all__ = [
+    "Corpus",
     "Page",
     "Sinusoids",
     "Splits",
+    "Vocabulary",
     "checksum",
     "cifar100",
     "digits",
@@ -28,12 +34,19 @@ __all__ = [
     "glyphs",
     "grey",
     "import_torchvision",
+    "intent_sentences",
+    "intents",
+    "language_names",
+    "languages",
     "load",
     "mnist",
     "mnist_parts",
     "omniglot",
+    "out_of_scope",
     "pages",
     "read_image",
+    "relation_sentences",
+    "relations",
     "sinusoids",
 ]
 
@@ -43,6 +56,9 @@ SOURCES: dict[str, Callable[..., Splits]] = {
     "mnist": mnist,
     "omniglot": omniglot,
     "cifar100": cifar100,
+    "languages": languages,
+    "intents": intents,
+    "relations": relations,
 }
 
 
@@ -50,7 +66,8 @@ def load(name: str, **options: Any) -> Splits:
     """Return the data set of that name.
 
     Args:
-        name: ``"glyphs"``, ``"digits"``, ``"mnist"``, ``"omniglot"`` or ``"cifar100"``.
+        name: ``"glyphs"``, ``"digits"``, ``"mnist"``, ``"omniglot"``, ``"cifar100"``, or of texts ``"languages"``,
+            ``"intents"`` or ``"relations"``.
         **options: Passed on to the function of that name.
 
     Raises:

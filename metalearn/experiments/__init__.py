@@ -25,6 +25,7 @@ __all__ = [
 STANDING = (  # the order of the queue; a file here for each
     *("sinusoids", "glyphs", "omniglot"),
     *("natural", "across", "one_shot_generation"),
+    *("languages", "intents", "relations"),
 )
 
 

@@ -20,6 +20,7 @@ from metalearn._files import write_whole
 from metalearn.episodes import Episode
 from metalearn.evaluation import Score, evaluate
 from metalearn.experiments import _store
+from metalearn.experiments._open import auroc
 from metalearn.experiments._record import training_text
 from metalearn.experiments.study import TASKS_PER_DRAW, Method, Study, n_examples, sampler, source
 from metalearn.learners import Learner
@@ -81,7 +82,9 @@ def run(
     record = {
         **{"method": label, "seed": seed, "digest": study.digest(label, seed), "trained_as": trained},
         **{"training_digest": study.training_digest(label, seed), "values": study.key(label, seed)},
-        "weights": f"{study.name}/{study.key(trained, seed)}.safetensors" if training["n_steps"] else None,
+        "weights": f"{study.name}/{study.key(trained, seed)}.safetensors"
+        if training["n_steps"] and study.ship
+        else None,
         **training,
         **_store.environment(),
         "rows": rows,
@@ -163,7 +166,7 @@ class _Part:
 
     def _fit(self, learner: Learner, budget: float) -> History:
         options, test = self.method.training, self.study.validation(self.method)
-        validate = self._tasks(self._split("validation"), test)
+        validate = self._tasks(self._split("validation"), _without_groups(test))
         # Where tasks diverge, their mean says nothing of the others: errors are compared by their median.
         score = (lambda found: found) if "n_way" in test else _by_median
         learner.how = options.how  # type: ignore[assignment]
@@ -228,7 +231,7 @@ class _Part:
         for name, test in self.study.tests.items():
             if not method.fits(test) or name not in (names or self.study.tests):
                 continue
-            data = test.get("data", self.study.data)
+            data = test.get("data") or method.data or self.study.data
             if data not in pools:
                 pools[data] = encoded(learner, _split(data, "test"))
             tested, pool = pools[data]
@@ -236,15 +239,16 @@ class _Part:
             for key, value in chosen.items():
                 setattr(tested, key, value)
             steps = method.test.get("n_steps")
-            metric, tasks = test.get("metric"), self._tasks(pool, test)
-            scores = evaluate(tested, tasks, test["n_tasks"], steps, metric=metric, stream="test", seed=0)
+            metric = auroc if "unknown" in test else test.get("metric")
+            tasks, n_tasks = self._tasks(pool, test), test["n_tasks"]
+            scores = evaluate(tested, tasks, n_tasks, steps, metric=metric, stream="test", seed=0)
             for k, score in scores.items() if isinstance(scores, dict) else [(None, scores)]:
                 rows.append({"test": name, "n_steps": k, **also, **chosen, **summary(score, test)})
         return rows
 
     def _tune(self, learner: Learner, method: Method, test: Mapping[str, Any], key: str) -> Any:
         """Return the value of a setting that is best on validation tasks, after the largest number of inner steps."""
-        tasks, steps = self._tasks(self._split("validation"), test), max(method.test["n_steps"])
+        tasks, steps = self._tasks(self._split("validation"), _without_groups(test)), max(method.test["n_steps"])
         best, found = None, None
         for value in method.test["tune"][key]:
             setattr(learner, key, value)
@@ -320,10 +324,16 @@ def summary(score: Score, test: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is recorded of a score: numbers that are not finite as ``None``, and the values of all tasks."""
     values = score.per_task.double()
     diverged = ~values.isfinite() | (values > test.get("diverged_above", math.inf))
-    answers = {"n_answers": test["n_way"] * test["n_query"]} if "n_way" in test else {}
+    n_answers = test["n_way"] * test["n_query"] if "n_way" in test else 0
+    answers = {"n_answers": n_answers**2 if "unknown" in test else n_answers} if n_answers else {}  # of pairs
     numbers = {"mean": score.mean, "ci95": score.ci95, "median": score.median}
     share = {"diverged": float(diverged.double().mean()), "n_tasks": score.n_tasks, **answers}
     return {**{key: _digits(x) for key, x in numbers.items()}, **share, "per_task": score.per_task.tolist()}
+
+
+def _without_groups(test: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a test's sizes for validation, whose classes are of other groups."""
+    return {key: value for key, value in test.items() if key not in ("only", "unknown")}
 
 
 def _by_median(score: Score) -> Score:

@@ -11,15 +11,18 @@ from functools import cache
 from typing import Any
 
 from metalearn import data as sources
+from metalearn.data import intent_sentences, language_names, relation_sentences
 from metalearn.data.cifar100 import SHA256 as CIFAR100
 from metalearn.data.glyphs import SHA256 as GLYPHS
 from metalearn.data.mnist import SHA256 as MNIST
 from metalearn.data.omniglot import SHA256 as OMNIGLOT
 from metalearn.data.omniglot import VINYALS
+from metalearn.experiments._open import OpenTasks
 from metalearn.learners._settings import known_learners
 
 RUNNER = 1  # in each digest; raise it when a change of the runner, of fit or of the samplers moves all numbers
 KINDS = ("episodes", "batches", "pairs", "triplets", "pictures")  # samplers of a pool
+TEXTS = {"languages": language_names, "intents": intent_sentences, "relations": relation_sentences}
 TASKS_PER_DRAW = 20  # tests draw so many tasks at a time: the draws decide which tasks they are
 
 
@@ -76,7 +79,8 @@ class Method:
             knows no other number of classes; ``{"tune": {"inner_lr": [0.01, 0.1]}}`` for a setting that is chosen for
             each test, on validation tasks.
         weights: Label of the method whose trained weights this one takes, in place of training.
-        data: Source that it is trained and validated on, where that is not the study's.
+        data: Source that it learns from, is validated and, where a test names none, tested on, where that is not the
+            study's: other classes (``"grey:mnist"``), or the study's examples in another form (``"intents:tfidf"``).
 
     Example:
         >>> from metalearn.experiments import Method
@@ -122,14 +126,18 @@ class Study:
         name: Of the study's files.
         methods: Each under its label, in the order of the table.
         tests: Sizes of each test under its name; ``"n_tasks"`` is their number, ``"within": "group"`` draws the
-            classes of a task from one group (the part of a class's name before the first slash), ``"diverged_above"``
-            is the error above which a task counts as diverged, ``"data"`` names another source for this test,
-            ``"metric": "loss"`` scores by the learner's own objective.
+            classes of a task from one group (the part of a class's name before the first slash), ``"only"`` lists the
+            groups whose classes are tested, ``"unknown"`` lists groups of which no class is tested and as many queries
+            come as of known classes (the score is then the AUROC of the top logit, known against unknown),
+            ``"data"`` names another source for this test, ``"diverged_above"`` is the error above which a task counts
+            as diverged, ``"metric": "loss"`` scores by the learner's own objective.
         data: ``"glyphs"``, ``"digits"``, ``"omniglot:vinyals"`` (or another split), ``"cifar100:nature"``,
-            ``"grey:mnist"`` (or another name that :func:`metalearn.data.grey` takes), ``"sinusoids"``.
+            ``"grey:mnist"`` (or another name that :func:`metalearn.data.grey` takes), ``"sinusoids"``, ``"languages"``,
+            ``"intents"``, ``"relations"`` (or another form of the texts: ``"languages:tfidf"``).
         seeds: Of initial weights and training tasks; test tasks are the same for all.
         snapshots: Processor seconds of training after which the first test is made on the way.
         published: The literature's numbers, to be shown beside ours.
+        ship: Whether trained weights come with the package; where the data do not, they are of little use.
 
     Raises:
         ValueError: If something is no plain data, or an option is unknown.
@@ -149,6 +157,7 @@ class Study:
     seeds: tuple[int, ...] = (0, 1, 2)
     snapshots: tuple[float, ...] = (60, 180)
     published: Mapping[str, Any] = field(default_factory=dict)
+    ship: bool = True
 
     def __post_init__(self) -> None:
         known, learners = [entry.name for entry in fields(Fit)], known_learners()
@@ -185,7 +194,8 @@ class Study:
         how = {key: value for key, value in asdict(method.training).items() if value not in (None, False)}
         sizes = {key: value for key, value in self.validation(method).items() if key not in ("n_tasks", "data")}
         revision = getattr(known_learners()[method.learner], "revision", 1)
-        source = [method.data or self.data, checksum(method.data or self.data)]
+        data = method.data or self.data
+        source = [data, checksum(data)]
         return _digest([RUNNER, method.settings, revision, dict(method.episodes), how, sizes, source, seed])
 
     def digest(self, label: str, seed: int) -> str:
@@ -226,7 +236,8 @@ def source(name: str) -> Any:
         return sources.sinusoids()
     if kind == "grey":
         return sources.grey(split)
-    return sources.load(kind, **({"split": split} if split else {}))
+    option = "form" if kind in TEXTS else "split"
+    return sources.load(kind, **({option: split} if split else {}))
 
 
 @cache
@@ -243,17 +254,34 @@ def checksum(name: str) -> str:
         return _digest([OMNIGLOT, VINYALS])
     if kind == "sinusoids":
         return _digest(repr(source(name)))
+    if kind in TEXTS:
+        return _digest([name, *(dict(part) for part in TEXTS[kind]())])  # not of floats, which processors round
     pools = [source(name).train, source(name).validation, source(name).test]
     return _digest([hashlib.sha256(pool.x.numpy().tobytes() + pool.y.numpy().tobytes()).hexdigest() for pool in pools])
 
 
-def sampler(pool: Any, kind: str = "episodes", within: str | None = None, **sizes: int) -> Callable[..., Any]:
-    """Return what draws batches: from a pool of a source, or from a task family."""
+def sampler(
+    pool: Any,
+    kind: str = "episodes",
+    within: str | None = None,
+    only: Sequence[str] | None = None,
+    unknown: Sequence[str] | None = None,
+    **sizes: int,
+) -> Callable[..., Any]:
+    """Return what draws batches: from a pool of a source, or of some of its groups, or from a task family."""
     if kind not in KINDS:
         raise ValueError(f"episodes are drawn as one of the kinds {KINDS}, got {kind!r}")
+    others = None if unknown is None else _of_groups(pool, unknown)
+    if only is not None:
+        pool = _of_groups(pool, only)
     groups = {"groups": [name.split("/")[0] for name in pool.class_names]} if within else {}
     found: Callable[..., Any] = getattr(pool, kind)(**sizes, **groups)
-    return found
+    return found if others is None else OpenTasks(pool.episodes(**sizes, **groups), others)
+
+
+def _of_groups(pool: Any, groups: Sequence[str]) -> Any:
+    """Return the pool of the classes of some groups."""
+    return pool.select([i for i, name in enumerate(pool.class_names) if name.split("/")[0] in groups])
 
 
 def n_examples(episodes: Mapping[str, Any]) -> int:

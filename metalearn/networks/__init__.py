@@ -12,15 +12,18 @@ from metalearn.networks.norms import (
 )
 from metalearn.networks.pictures import PaintDecoder, PairReader, WarpDecoder
 from metalearn.networks.recurrent import LSTMCell
+from metalearn.networks.text import BagOfTokens, TextTransformer
 
 __all__ = [
     "MLP",
+    "BagOfTokens",
     "BatchStatistics",
     "Conv4",
     "LSTMCell",
     "PaintDecoder",
     "PairReader",
     "RelationModule",
+    "TextTransformer",
     "WarpDecoder",
     "convert_norms",
     "make_norm",
