@@ -5,9 +5,11 @@ from typing import Any
 
 from metalearn.data._checksum import digest
 from metalearn.data._torchvision import import_torchvision
+from metalearn.data.ciphers import Ciphers, ciphers
 from metalearn.data.digits import digits
 from metalearn.data.folder import folder, read_image
 from metalearn.data.glyphs import glyphs
+from metalearn.data.linear_problems import LinearProblems, linear_problems
 from metalearn.data.mnist import mnist, mnist_parts
 from metalearn.data.omniglot import omniglot
 from metalearn.data.sinusoids import Sinusoids, sinusoids
@@ -15,13 +17,17 @@ from metalearn.pools import Pool, Splits
 from metalearn.samplers import TaskFamily
 
 __all__ = [
+    "Ciphers",
+    "LinearProblems",
     "Sinusoids",
     "Splits",
     "checksum",
+    "ciphers",
     "digits",
     "folder",
     "glyphs",
     "import_torchvision",
+    "linear_problems",
     "load",
     "mnist",
     "mnist_parts",
