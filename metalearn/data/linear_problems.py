@@ -1,4 +1,4 @@
-"""The family of random linear problems: each task is one vector of weights, to be guessed from noisy products with it."""
+"""The family of random linear problems: each task is a vector of weights, to be guessed from noisy products with it."""
 
 from __future__ import annotations
 

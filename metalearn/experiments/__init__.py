@@ -22,7 +22,10 @@ __all__ = [
     "standing",
 ]
 
-STANDING = ("sinusoids", "glyphs", "omniglot")  # the order of the queue; a file here for each
+STANDING = (  # the order of the queue; a file here for each
+    "sinusoids", "glyphs", "omniglot",
+    "linear_problems", "ciphers", "in_context",
+)  # fmt: skip
 
 
 def standing() -> dict[str, Study]:

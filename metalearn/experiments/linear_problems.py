@@ -17,6 +17,6 @@ METHODS = {
     "MAML": Method("MAML", LINEAR, {"inner_lr": 0.1, "n_inner_steps": 5, "loss_fn": "mse_loss"}, TASKS, SHORT),
     "InContext": Method("InContext", VECTORS, READS, TASKS, FIT),
 }
-SIZES = {"n_query": 20, "n_tasks": 600}
+SIZES = {"n_query": 20, "n_tasks": 600, "diverged_above": 100.0}
 TESTS = {f"{n} examples": {"n_shot": n, **SIZES} for n in (*range(1, 11), 20)}
 STUDY = Study("linear_problems", METHODS, TESTS, "linear_problems", snapshots=())

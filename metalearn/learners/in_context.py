@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metalearn.episodes import Episode, Inputs
+from metalearn.learners._attention import ContextLayer, standardised
 from metalearn.learners._base import Adapted
 from metalearn.learners._checks import at_least_one, count_classes
 from metalearn.learners._encoder import EncoderLearner, feature_size
@@ -92,7 +91,7 @@ class InContext(EncoderLearner):
         n_targets = n_outputs if max_way is None else max_way
         self.inputs = nn.Linear(self.n_features, width)
         self.targets = nn.Linear(n_targets, width)  # its bias tells a target of zero from none
-        self.layers = nn.ModuleList(_Layer(width, n_heads) for _ in range(n_layers))
+        self.layers = nn.ModuleList(ContextLayer(width, n_heads) for _ in range(n_layers))
         self.readout = nn.Linear(width, n_targets)
 
     def adapt(
@@ -135,7 +134,7 @@ class InContext(EncoderLearner):
         targets = self._targets(support_y, n_way).to(features.dtype)  # [n_support, n_targets]
         tokens = self.inputs(features) + self.targets(targets)
         kept = []
-        for layer in self.layers:
+        for layer in self._layers():
             tokens, keys, values = layer.read(tokens, hidden)
             kept.append((keys, values))
         n_outputs = self.n_outputs if self.max_way is None else count_classes(support_y, n_way)
@@ -144,10 +143,13 @@ class InContext(EncoderLearner):
 
     def _ask(self, adapted: Adapted, x: Inputs, hidden: Tensor | None = None) -> Tensor:
         tokens: Tensor = self.inputs(self.encode(adapted, x))
-        for layer, keys, values in zip(self.layers, adapted["keys"], adapted["values"], strict=True):
+        for layer, keys, values in zip(self._layers(), adapted["keys"], adapted["values"], strict=True):
             tokens = layer.ask(tokens, keys, values, hidden)
         outputs: Tensor = self.readout(standardised(tokens))
         return outputs[:, : len(adapted["classes"])]
+
+    def _layers(self) -> list[ContextLayer]:
+        return [layer for layer in self.layers if isinstance(layer, ContextLayer)]
 
     def _targets(self, support_y: Tensor, n_way: int | None) -> Tensor:
         """Return labels as one-hot vectors ``[n_support, max_way]``, values as they are; refuse other tasks."""
@@ -165,54 +167,3 @@ class InContext(EncoderLearner):
                 " leave max_way out for targets that are values"
             )
         return support_y.unsqueeze(1) == torch.arange(self.max_way, device=support_y.device)
-
-
-class _Layer(nn.Module):
-    """One layer: attention, then a perceptron, each after a normalisation and added to what it got."""
-
-    def __init__(self, width: int, n_heads: int) -> None:
-        super().__init__()
-        self.n_heads = n_heads
-        self.query, self.key, self.value, self.mix = (nn.Linear(width, width) for _ in range(4))
-        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
-
-    def read(self, tokens: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the support's tokens ``[n_support, width]`` after the layer, and its keys and values."""
-        normed = standardised(tokens)
-        queries, keys, values = (self._heads(part(normed)) for part in (self.query, self.key, self.value))
-        scores = _masked(queries @ keys.mT / math.sqrt(keys.shape[-1]), hidden)  # [n_heads, n_support, n_support]
-        return self._finish(tokens, scores.softmax(-1) @ values), keys, values
-
-    def ask(self, tokens: Tensor, keys: Tensor, values: Tensor, hidden: Tensor | None = None) -> Tensor:
-        """Return the queries' tokens ``[n, width]`` after the layer: each sees the support and itself."""
-        normed, n_support = standardised(tokens), keys.shape[-2]
-        queries, own_keys, own_values = (self._heads(part(normed)) for part in (self.query, self.key, self.value))
-        scores = _masked(queries @ keys.mT, hidden)  # [n_heads, n, n_support]
-        own = (queries * own_keys).sum(-1, keepdim=True)  # [n_heads, n, 1]
-        weights = (torch.cat([scores, own], -1) / math.sqrt(keys.shape[-1])).softmax(-1)
-        return self._finish(tokens, weights[..., :n_support] @ values + weights[..., n_support:] * own_values)
-
-    def _heads(self, tokens: Tensor) -> Tensor:
-        return tokens.unflatten(-1, (self.n_heads, -1)).transpose(0, 1)  # [n_heads, n, width / n_heads]
-
-    def _finish(self, tokens: Tensor, attended: Tensor) -> Tensor:
-        tokens = tokens + self.mix(attended.transpose(0, 1).flatten(1))
-        changed: Tensor = tokens + self.down(F.gelu(self.up(standardised(tokens))))
-        return changed
-
-
-def standardised(tokens: Tensor) -> Tensor:
-    """Return tokens with mean 0 and variance 1 each; the linear maps that follow scale and shift them.
-
-    Example:
-        >>> import torch
-        >>> from metalearn.learners.in_context import standardised
-        >>> standardised(torch.tensor([[1.0, 3.0]])).round(decimals=3)
-        tensor([[-1.,  1.]])
-    """
-    return F.layer_norm(tokens, tokens.shape[-1:])
-
-
-def _masked(scores: Tensor, hidden: Tensor | None) -> Tensor:
-    """Return scores ``[..., n_support]`` with minus infinity where an example is hidden."""
-    return scores if hidden is None else scores.masked_fill(hidden, -math.inf)
