@@ -16,6 +16,7 @@ from metalearn.learners import (
     MAML,
     HyperNetwork,
     ImplicitMAML,
+    InContext,
     LearnedOptimizer,
     Learner,
     Matching,
@@ -39,6 +40,7 @@ FACTORIES = {  # a new learner is entered here, each of its kinds with a comma a
     "NeuralProcess, per class": lambda: NeuralProcess(encoder(), per_class=True, n_hidden=32, n_embedding=16),
     "HyperNetwork": lambda: HyperNetwork(encoder(), MLP([8, N_WAY]), N_WAY, n_hidden=32, n_embedding=16),
     "ImplicitMAML": lambda: ImplicitMAML(model(), 0.3, 5, strength=0.3, n_cg_steps=3),
+    "InContext": lambda: InContext(encoder(), N_WAY, width=32, n_layers=2),
     "LearnedOptimizer": lambda: LearnedOptimizer(model(), 3, n_hidden=8),
     "MAML": lambda: MAML(model(), 0.3, 5),
     "MAML, multi-step loss": lambda: MAML(model(), 0.3, 3, step_weights=[0.2, 0.3, 0.5]),
@@ -62,7 +64,7 @@ FACTORIES = {  # a new learner is entered here, each of its kinds with a comma a
     "Transfer, fine-tuning": lambda: Transfer(encoder(), 200, encoder_lr=0.01, n_inner_steps=5),
 }
 STARTS = {"ANIL", "ImplicitMAML", "LearnedOptimizer", "MAML", "MetaLSTM", "MetaSGD", "Reptile"}  # learn an initial head
-NAMED = {"HyperNetwork", "MetaNetwork", "NeuralProcess"}  # have an output for each class by its number
+NAMED = {"HyperNetwork", "InContext", "MetaNetwork", "NeuralProcess"}  # have an output for each class by its number
 SLUGGISH = {"HyperNetwork", "NeuralProcess"}  # must learn to compare from scratch, which takes them more steps
 ITERATES = {name for name in FACTORIES if name.split(",")[0] in STARTS | {"Transfer"}}  # learners with inner steps
 EQUIVARIANT = {  # a permutation of the classes permutes the predictions, exactly
