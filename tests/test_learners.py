@@ -65,7 +65,7 @@ FACTORIES = {  # a new learner is entered here, each of its kinds with a comma a
 }
 STARTS = {"ANIL", "ImplicitMAML", "LearnedOptimizer", "MAML", "MetaLSTM", "MetaSGD", "Reptile"}  # learn an initial head
 NAMED = {"HyperNetwork", "InContext", "MetaNetwork", "NeuralProcess"}  # have an output for each class by its number
-SLUGGISH = {"HyperNetwork", "InContext", "NeuralProcess"}  # must learn to compare from scratch, which takes them more steps
+SLUGGISH = {"HyperNetwork", "InContext", "NeuralProcess"}  # learn to compare from scratch, which takes more steps
 ITERATES = {name for name in FACTORIES if name.split(",")[0] in STARTS | {"Transfer"}}  # learners with inner steps
 EQUIVARIANT = {  # a permutation of the classes permutes the predictions, exactly
     name for name in FACTORIES if name.split(",")[0] not in STARTS | NAMED or "per class" in name

@@ -5,11 +5,11 @@ from metalearn.experiments.study import Method, Study
 
 VECTORS = {"encoder": {"network": "Identity", "config": {}}}
 LINEAR = {"model": {"network": "MLP", "config": {"sizes": [5, 1]}}}
-TASKS = {"n_tasks": 64, "n_shot": 10, "n_query": 10}
+TASKS = {"n_tasks": 32, "n_shot": 10, "n_query": 10}
 READS = {"n_features": 5, "hide_support": True}
 FIT = {"n_steps": 9_000, "max_seconds": 300, "schedule": "cosine", "max_grad_norm": 1.0, "validate_every": 500}
 FIT |= {"how": "vmap", "validate_on": "10 examples"}
-SHORT = {**FIT, "n_steps": 2_000, "max_seconds": 60}
+SHORT = {**FIT, "n_steps": 1_000, "max_seconds": 60}
 NONE = {"n_steps": 0}
 METHODS = {
     "least squares": Method("RidgeRegression", {}, {"penalty": 0.0}, fit=NONE),
