@@ -7,10 +7,11 @@ from sklearn.linear_model import Ridge
 from torch import nn
 from torch.nn import functional as F
 
-from metalearn import Episode, over_tasks
+from metalearn import Episode, evaluate, over_tasks, pretrained
 from metalearn.data import Ciphers, LinearProblems, ciphers, linear_problems
 from metalearn.experiments._closed import RidgeRegression
 from metalearn.learners import InContext
+from metalearn.learners._settings import from_settings, settings_of
 
 DOUBLE = {"rtol": 1e-10, "atol": 1e-12}
 
@@ -150,6 +151,13 @@ def test_wrong_sizes_are_refused(options, message):
         reader(**options)
 
 
+def test_it_is_built_again_from_its_settings():
+    learner, task = reader(hide_support=True), problem()
+    again = from_settings(settings_of(learner)).double()
+    again.load_state_dict(learner.state_dict())
+    torch.testing.assert_close(predictions(again, task), predictions(learner, task), **DOUBLE)
+
+
 def test_inner_steps_are_refused():
     task = problem()
     with pytest.raises(ValueError, match="InContext takes no inner steps, got n_steps=3"):
@@ -223,3 +231,31 @@ def test_ridge_with_the_variance_of_the_noise_is_the_posterior_mean():
     posterior_mean = (log_density.softmax(0) * grid).sum()
     weight = RidgeRegression(noise**2).adapt(x.unsqueeze(1), y.unsqueeze(1))["weight"]
     torch.testing.assert_close(weight.squeeze(), posterior_mean, rtol=1e-6, atol=1e-8)
+
+
+# The shipped weights, against the best there can be
+
+
+@pytest.mark.parametrize("n_shot", [2, 5, 10])
+def test_the_trained_reader_is_near_the_posterior_mean(n_shot):
+    tasks = linear_problems().episodes(n_tasks=50, n_shot=n_shot, n_query=20)
+    found, best = (
+        evaluate(learner, tasks, 300)
+        for learner in (pretrained("in_context", "linear_problems"), RidgeRegression(0.25))
+    )
+    assert 0.95 * best.mean < found.mean < 1.6 * best.mean
+
+
+@pytest.mark.parametrize("n_shot", [1, 5, 20])
+def test_the_trained_decoder_reaches_the_bound(n_shot):
+    """The bound by trying: a letter that was shown is known, any other is guessed among the letters not yet taken."""
+    generator = np.random.default_rng(0)
+    shown = [len(set(generator.integers(10, size=n_shot))) for _ in range(20_000)]
+    best = np.mean([min(1, (n + 1) / 10) for n in shown])
+    tasks = ciphers().episodes(n_tasks=50, n_shot=n_shot, n_query=50)
+    score = evaluate(pretrained("in_context", "ciphers"), tasks, 300, metric=same_letter, higher_is_better=True)
+    assert abs(score.mean - best) < score.ci95 + 0.02
+
+
+def same_letter(prediction, y):
+    return (prediction.argmax(1) == y.argmax(1)).float().mean()
