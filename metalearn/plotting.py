@@ -35,6 +35,7 @@ COLOURS = {  # one colour per method throughout the book, told apart by colour-b
     "hypernetwork": "#AA4466",
     "meta network": "#4477AA",
     "neural process": "#999933",
+    "in context": "#1B4F9C",
     "Adam": "#333333",
     "SGD": "#BBBBBB",
     "truth": "#000000",

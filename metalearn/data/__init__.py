@@ -6,12 +6,14 @@ from typing import Any
 from metalearn.data._checksum import digest
 from metalearn.data._torchvision import import_torchvision
 from metalearn.data.cifar100 import cifar100
+from metalearn.data.ciphers import Ciphers, ciphers
 from metalearn.data.digits import digits
 from metalearn.data.folder import folder, read_image
 from metalearn.data.glyphs import glyphs
 from metalearn.data.grey import grey
 from metalearn.data.intents import intent_sentences, intents, out_of_scope
 from metalearn.data.languages import language_names, languages
+from metalearn.data.linear_problems import LinearProblems, linear_problems
 from metalearn.data.mnist import mnist, mnist_parts
 from metalearn.data.omniglot import omniglot
 from metalearn.data.pages import Page, pages
@@ -22,6 +24,8 @@ from metalearn.pools import Pool, Splits
 from metalearn.samplers import TaskFamily
 
 __all__ = [
+    "Ciphers",
+    "LinearProblems",
     "Corpus",
     "Page",
     "Sinusoids",
@@ -29,6 +33,7 @@ __all__ = [
     "Vocabulary",
     "checksum",
     "cifar100",
+    "ciphers",
     "digits",
     "folder",
     "glyphs",
@@ -38,6 +43,7 @@ __all__ = [
     "intents",
     "language_names",
     "languages",
+    "linear_problems",
     "load",
     "mnist",
     "mnist_parts",

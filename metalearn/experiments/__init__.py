@@ -26,6 +26,7 @@ STANDING = (  # the order of the queue; a file here for each
     *("sinusoids", "glyphs", "omniglot"),
     *("natural", "across", "one_shot_generation"),
     *("languages", "intents", "relations"),
+    *("linear_problems", "ciphers", "in_context"),
 )
 
 

@@ -21,6 +21,7 @@ from metalearn.experiments._open import OpenTasks
 from metalearn.learners._settings import known_learners
 
 RUNNER = 1  # in each digest; raise it when a change of the runner, of fit or of the samplers moves all numbers
+FAMILIES = ("sinusoids", "linear_problems", "ciphers")  # sources that make their data themselves
 KINDS = ("episodes", "batches", "pairs", "triplets", "pictures")  # samplers of a pool
 TEXTS = {"languages": language_names, "intents": intent_sentences, "relations": relation_sentences}
 TASKS_PER_DRAW = 20  # tests draw so many tasks at a time: the draws decide which tasks they are
@@ -132,8 +133,9 @@ class Study:
             ``"data"`` names another source for this test, ``"diverged_above"`` is the error above which a task counts
             as diverged, ``"metric": "loss"`` scores by the learner's own objective.
         data: ``"glyphs"``, ``"digits"``, ``"omniglot:vinyals"`` (or another split), ``"cifar100:nature"``,
-            ``"grey:mnist"`` (or another name that :func:`metalearn.data.grey` takes), ``"sinusoids"``, ``"languages"``,
-            ``"intents"``, ``"relations"`` (or another form of the texts: ``"languages:tfidf"``).
+            ``"grey:mnist"`` (or another name that :func:`metalearn.data.grey` takes), ``"languages"``, ``"intents"``,
+            ``"relations"`` (or another form of the texts: ``"languages:tfidf"``), or a family: ``"sinusoids"``,
+            ``"linear_problems"``, ``"ciphers"``.
         seeds: Of initial weights and training tasks; test tasks are the same for all.
         snapshots: Processor seconds of training after which the first test is made on the way.
         published: The literature's numbers, to be shown beside ours.
@@ -232,8 +234,8 @@ def slug(label: str) -> str:
 def source(name: str) -> Any:
     """Return what tasks are drawn from: pools of train, validation and test classes, or a task family."""
     kind, _, split = name.partition(":")
-    if kind == "sinusoids":
-        return sources.sinusoids()
+    if kind in FAMILIES:
+        return getattr(sources, kind)()
     if kind == "grey":
         return sources.grey(split)
     option = "form" if kind in TEXTS else "split"
@@ -252,7 +254,7 @@ def checksum(name: str) -> str:
         return CIFAR100
     if kind == "omniglot":
         return _digest([OMNIGLOT, VINYALS])
-    if kind == "sinusoids":
+    if kind in FAMILIES:
         return _digest(repr(source(name)))
     if kind in TEXTS:
         return _digest([name, *(dict(part) for part in TEXTS[kind]())])  # not of floats, which processors round

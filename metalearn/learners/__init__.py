@@ -5,6 +5,7 @@ from metalearn.learners.anil import ANIL
 from metalearn.learners.conditional_vae import ConditionalVAE
 from metalearn.learners.hypernetwork import HyperNetwork
 from metalearn.learners.implicit_maml import ImplicitMAML
+from metalearn.learners.in_context import InContext
 from metalearn.learners.learned_optimizer import LearnedOptimizer
 from metalearn.learners.maml import MAML
 from metalearn.learners.matching import Matching
@@ -25,6 +26,7 @@ __all__ = [
     "ConditionalVAE",
     "HyperNetwork",
     "ImplicitMAML",
+    "InContext",
     "LearnedOptimizer",
     "Learner",
     "Matching",
