@@ -11,11 +11,14 @@ from metalearn.data.glyphs import glyphs
 from metalearn.data.mnist import mnist, mnist_parts
 from metalearn.data.omniglot import omniglot
 from metalearn.data.sinusoids import Sinusoids, sinusoids
+from metalearn.data.sites import Sites, SiteSplits, sites
 from metalearn.pools import Pool, Splits
 from metalearn.samplers import TaskFamily
 
 __all__ = [
     "Sinusoids",
+    "SiteSplits",
+    "Sites",
     "Splits",
     "checksum",
     "digits",
@@ -28,6 +31,7 @@ __all__ = [
     "omniglot",
     "read_image",
     "sinusoids",
+    "sites",
 ]
 
 SOURCES: dict[str, Callable[..., Splits]] = {"glyphs": glyphs, "digits": digits, "mnist": mnist, "omniglot": omniglot}

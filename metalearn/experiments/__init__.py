@@ -22,7 +22,7 @@ __all__ = [
     "standing",
 ]
 
-STANDING = ("sinusoids", "glyphs", "omniglot")  # the order of the queue; a file here for each
+STANDING = ("sinusoids", "glyphs", "omniglot", "sites")  # the order of the queue; a file here for each
 
 
 def standing() -> dict[str, Study]:

@@ -18,6 +18,7 @@ from metalearn.learners._settings import known_learners
 
 RUNNER = 1  # in each digest; raise it when a change of the runner, of fit or of the samplers moves all numbers
 KINDS = ("episodes", "batches", "pairs", "triplets")  # samplers of a pool
+FAMILIES: dict[str, Callable[[], Any]] = {"sinusoids": sources.sinusoids, "sites": sources.sites}  # make their tasks
 TASKS_PER_DRAW = 20  # tests draw so many tasks at a time: the draws decide which tasks they are
 
 
@@ -120,7 +121,8 @@ class Study:
         tests: Sizes of each test under its name; ``"n_tasks"`` is their number, ``"within": "group"`` draws the
             classes of a task from one group (the part of a class's name before the first slash), ``"diverged_above"``
             is the error above which a task counts as diverged.
-        data: ``"glyphs"``, ``"digits"``, ``"omniglot:vinyals"`` (or another split), ``"sinusoids"``.
+        data: ``"glyphs"``, ``"digits"``, ``"omniglot:vinyals"`` (or another split), ``"sinusoids"``,
+            ``"sites"``.
         seeds: Of initial weights and training tasks; test tasks are the same for all.
         snapshots: Processor seconds of training after which the first test is made on the way.
         published: The literature's numbers, to be shown beside ours.
@@ -210,8 +212,8 @@ def slug(label: str) -> str:
 def source(name: str) -> Any:
     """Return what tasks are drawn from: pools of train, validation and test classes, or a task family."""
     kind, _, split = name.partition(":")
-    if kind == "sinusoids":
-        return sources.sinusoids()
+    if kind in FAMILIES:
+        return FAMILIES[kind]()
     return sources.load(kind, **({"split": split} if split else {}))
 
 
@@ -223,7 +225,7 @@ def checksum(name: str) -> str:
         return GLYPHS
     if kind == "omniglot":
         return _digest([OMNIGLOT, VINYALS])
-    if kind == "sinusoids":
+    if kind in FAMILIES:
         return _digest(repr(source(name)))
     pools = [source(name).train, source(name).validation, source(name).test]
     return _digest([hashlib.sha256(pool.x.numpy().tobytes() + pool.y.numpy().tobytes()).hexdigest() for pool in pools])

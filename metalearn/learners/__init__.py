@@ -15,6 +15,7 @@ from metalearn.learners.pixels import Pixels
 from metalearn.learners.prototypical import Prototypical
 from metalearn.learners.relation import Relation
 from metalearn.learners.reptile import Reptile
+from metalearn.learners.shrinkage import Shrinkage
 from metalearn.learners.siamese import Siamese
 from metalearn.learners.transfer import Transfer
 
@@ -34,6 +35,7 @@ __all__ = [
     "Prototypical",
     "Relation",
     "Reptile",
+    "Shrinkage",
     "Siamese",
     "Transfer",
 ]
