@@ -66,7 +66,7 @@ FACTORIES = {  # a new learner is entered here, each of its kinds with a comma a
 STARTS = {"ANIL", "ImplicitMAML", "LearnedOptimizer", "MAML", "MetaLSTM", "MetaSGD", "Reptile"}  # learn an initial head
 NAMED = {"HyperNetwork", "MetaNetwork", "NeuralProcess"}  # have an output for each class by its number
 SLUGGISH = {"HyperNetwork", "NeuralProcess"}  # must learn to compare from scratch, which takes them more steps
-ITERATES = {name for name in FACTORIES if name.split(",")[0] in STARTS | {"Shrinkage", "Transfer"}}  # learners with inner steps
+ITERATES = {name for name in FACTORIES if name.split(",")[0] in STARTS | {"Shrinkage", "Transfer"}}  # take inner steps
 EQUIVARIANT = {  # a permutation of the classes permutes the predictions, exactly
     name for name in FACTORIES if name.split(",")[0] not in STARTS | NAMED or "per class" in name
 }

@@ -235,7 +235,7 @@ def patients(part: str) -> tuple[Tensor, Tensor]:
     Example:
         >>> from metalearn.data.sites import patients
         >>> [len(patients(part)[1]) for part in ("train", "validation", "test")]
-        [285, 113, 171]
+        [284, 113, 172]
     """
     try:
         from sklearn.datasets import load_breast_cancer

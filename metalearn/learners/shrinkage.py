@@ -82,9 +82,7 @@ class Shrinkage(EncoderLearner):
         self.n_inner_steps = n_inner_steps
         self.weight = nn.Parameter(torch.zeros(n_outputs, self.n_features))
         self.bias = nn.Parameter(torch.zeros(n_outputs))
-        self.log_precision = nn.Parameter(
-            torch.zeros(self.n_features + 1)
-        )  # relative to strength; the bias last
+        self.log_precision = nn.Parameter(torch.zeros(self.n_features + 1))  # relative to strength; the bias last
 
     def precision(self) -> Tensor:
         """Return the precision of the prior for each feature, and last for the bias ``[n_features + 1]``."""
