@@ -5,25 +5,34 @@ from typing import Any
 
 from metalearn.data._checksum import digest
 from metalearn.data._torchvision import import_torchvision
+from metalearn.data.cells import Cells, CellSplits, cells
 from metalearn.data.digits import digits
 from metalearn.data.folder import folder, read_image
 from metalearn.data.glyphs import glyphs
+from metalearn.data.heart import Hospital, heart
 from metalearn.data.mnist import mnist, mnist_parts
 from metalearn.data.omniglot import omniglot
 from metalearn.data.sinusoids import Sinusoids, sinusoids
 from metalearn.data.sites import Sites, SiteSplits, sites
+from metalearn.data.slides import Slides, slides
 from metalearn.pools import Pool, Splits
 from metalearn.samplers import TaskFamily
 
 __all__ = [
+    "CellSplits",
+    "Cells",
+    "Hospital",
     "Sinusoids",
     "SiteSplits",
     "Sites",
+    "Slides",
     "Splits",
+    "cells",
     "checksum",
     "digits",
     "folder",
     "glyphs",
+    "heart",
     "import_torchvision",
     "load",
     "mnist",
@@ -32,6 +41,7 @@ __all__ = [
     "read_image",
     "sinusoids",
     "sites",
+    "slides",
 ]
 
 SOURCES: dict[str, Callable[..., Splits]] = {"glyphs": glyphs, "digits": digits, "mnist": mnist, "omniglot": omniglot}

@@ -25,7 +25,7 @@ __all__ = [
     "standing",
 ]
 
-STANDING = ("sinusoids", "glyphs", "omniglot", "sites")  # the order of the queue; a file here for each
+STANDING = ("sinusoids", "glyphs", "omniglot", "sites", "slides")  # the order of the queue; a file here for each
 
 
 def standing() -> dict[str, Study]:
@@ -73,7 +73,7 @@ def analysis(name: str) -> dict[str, Any]:
     """Return a recorded analysis that is no comparison on episodes, as plain data, with seeds and hardware.
 
     Args:
-        name: ``"heart"``, which ``python -m metalearn.experiments.heart`` makes.
+        name: ``"heart"`` or ``"cells"``, which ``python -m metalearn.experiments.heart`` makes, and so on.
 
     Raises:
         ValueError: If there is no such analysis; the message lists the known ones.

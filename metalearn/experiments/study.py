@@ -18,7 +18,11 @@ from metalearn.learners._settings import known_learners
 
 RUNNER = 1  # in each digest; raise it when a change of the runner, of fit or of the samplers moves all numbers
 KINDS = ("episodes", "batches", "pairs", "triplets")  # samplers of a pool
-FAMILIES: dict[str, Callable[[], Any]] = {"sinusoids": sources.sinusoids, "sites": sources.sites}  # make their tasks
+FAMILIES: dict[str, Callable[[], Any]] = {  # sources that make their tasks themselves
+    "sinusoids": sources.sinusoids,
+    "sites": sources.sites,
+    "slides": sources.slides,
+}
 TASKS_PER_DRAW = 20  # tests draw so many tasks at a time: the draws decide which tasks they are
 
 
@@ -122,7 +126,7 @@ class Study:
             classes of a task from one group (the part of a class's name before the first slash), ``"diverged_above"``
             is the error above which a task counts as diverged.
         data: ``"glyphs"``, ``"digits"``, ``"omniglot:vinyals"`` (or another split), ``"sinusoids"``,
-            ``"sites"``.
+            ``"sites"``, ``"slides"``.
         seeds: Of initial weights and training tasks; test tasks are the same for all.
         snapshots: Processor seconds of training after which the first test is made on the way.
         published: The literature's numbers, to be shown beside ours.
