@@ -120,7 +120,13 @@ class Cells(TaskFamily):
 
 
 class CellSplits(NamedTuple):
-    """Cells of disjoint slides; all kinds are in each part."""
+    """Cells of disjoint slides; all kinds are in each part.
+
+    Example:
+        >>> from metalearn.data import CellSplits
+        >>> CellSplits._fields
+        ('train', 'validation', 'test')
+    """
 
     train: Cells
     validation: Cells

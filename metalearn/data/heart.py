@@ -38,6 +38,12 @@ class Hospital:
         name: Of the hospital.
         x: The 13 features of :data:`COLUMNS` ``[n, 13]``, NaN where they are missing.
         diagnosis: 0 for no narrowed vessel, 1 to 4 for disease ``[n]``.
+
+    Example:
+        >>> import torch
+        >>> from metalearn.data import Hospital
+        >>> Hospital("here", torch.zeros(3, 13), torch.tensor([0, 1, 4]))
+        Hospital('here', 3 patients, 2 with disease)
     """
 
     name: str

@@ -193,7 +193,13 @@ class SiteBatches:
 
 
 class SiteSplits(NamedTuple):
-    """Families of sites with disjoint patients: learn on ``train``, choose on ``validation``, report on ``test``."""
+    """Families of sites with disjoint patients: learn on ``train``, choose on ``validation``, report on ``test``.
+
+    Example:
+        >>> from metalearn.data import sites
+        >>> sites(n_sites=3).train.n_sites
+        3
+    """
 
     train: Sites
     validation: Sites

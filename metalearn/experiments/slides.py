@@ -1,4 +1,4 @@
-"""Drawn cells, none of them real: three new types from a few cells of one slide, told apart on slides of other stains."""
+"""Drawn cells, none of them real: three new types from a few cells of one slide, sought on slides of other stains."""
 
 from typing import Any
 
