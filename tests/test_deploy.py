@@ -38,6 +38,7 @@ from metalearn.learners import (
     Prototypical,
     Relation,
     Reptile,
+    Shrinkage,
     Siamese,
     Transfer,
 )
@@ -63,6 +64,7 @@ FACTORIES = {  # a new learner is entered here, and passes
         Conv4(channels=4, norm=norm, downsample="maps"), RelationModule(4, n_hidden=6, norm=norm)
     ),
     "Reptile": lambda norm: Reptile(Conv4(3, channels=4, norm=norm), 0.1, 2, batch_size=2),
+    "Shrinkage": lambda norm: Shrinkage(Conv4(channels=4, norm=norm), 3),
     "Siamese": lambda norm: Siamese(Conv4(channels=4, norm=norm), pair_loss="logistic"),
     "Transfer": lambda norm: Transfer(Conv4(channels=4, norm=norm), 7, encoder_lr=0.01, n_inner_steps=3),
 }

@@ -27,6 +27,7 @@ from metalearn.learners import (
     Prototypical,
     Relation,
     Reptile,
+    Shrinkage,
     Siamese,
     Transfer,
 )
@@ -56,6 +57,7 @@ FACTORIES = {  # a new learner is entered here, each of its kinds with a comma a
     "Prototypical, cosine": lambda: Prototypical(encoder(), distance="cosine", temperature=0.3),
     "Relation": lambda: Relation(encoder(), MLP([16, 32, 1])),
     "Reptile": lambda: Reptile(model(), 0.3, 5, batch_size=5),
+    "Shrinkage": lambda: Shrinkage(encoder(), N_WAY),
     "Siamese, contrastive": lambda: Siamese(encoder(), margin=2.0),
     "Siamese, logistic": lambda: Siamese(encoder(), pair_loss="logistic"),
     "Siamese, triplet": lambda: Siamese(encoder(), pair_loss="triplet"),
@@ -66,7 +68,7 @@ FACTORIES = {  # a new learner is entered here, each of its kinds with a comma a
 STARTS = {"ANIL", "ImplicitMAML", "LearnedOptimizer", "MAML", "MetaLSTM", "MetaSGD", "Reptile"}  # learn an initial head
 NAMED = {"HyperNetwork", "InContext", "MetaNetwork", "NeuralProcess"}  # have an output for each class by its number
 SLUGGISH = {"HyperNetwork", "InContext", "NeuralProcess"}  # learn to compare from scratch, which takes more steps
-ITERATES = {name for name in FACTORIES if name.split(",")[0] in STARTS | {"Transfer"}}  # learners with inner steps
+ITERATES = {name for name in FACTORIES if name.split(",")[0] in STARTS | {"Shrinkage", "Transfer"}}  # take inner steps
 EQUIVARIANT = {  # a permutation of the classes permutes the predictions, exactly
     name for name in FACTORIES if name.split(",")[0] not in STARTS | NAMED or "per class" in name
 }

@@ -5,12 +5,14 @@ from typing import Any
 
 from metalearn.data._checksum import digest
 from metalearn.data._torchvision import import_torchvision
+from metalearn.data.cells import Cells, CellSplits, cells
 from metalearn.data.cifar100 import cifar100
 from metalearn.data.ciphers import Ciphers, ciphers
 from metalearn.data.digits import digits
 from metalearn.data.folder import folder, read_image
 from metalearn.data.glyphs import glyphs
 from metalearn.data.grey import grey
+from metalearn.data.heart import Hospital, heart
 from metalearn.data.intents import intent_sentences, intents, out_of_scope
 from metalearn.data.languages import language_names, languages
 from metalearn.data.linear_problems import LinearProblems, linear_problems
@@ -19,18 +21,27 @@ from metalearn.data.omniglot import omniglot
 from metalearn.data.pages import Page, pages
 from metalearn.data.relations import relation_sentences, relations
 from metalearn.data.sinusoids import Sinusoids, sinusoids
+from metalearn.data.sites import Sites, SiteSplits, sites
+from metalearn.data.slides import Slides, slides
 from metalearn.data.text import Corpus, Vocabulary
 from metalearn.pools import Pool, Splits
 from metalearn.samplers import TaskFamily
 
 __all__ = [
+    "CellSplits",
+    "Cells",
     "Ciphers",
-    "LinearProblems",
     "Corpus",
+    "Hospital",
+    "LinearProblems",
     "Page",
     "Sinusoids",
+    "SiteSplits",
+    "Sites",
+    "Slides",
     "Splits",
     "Vocabulary",
+    "cells",
     "checksum",
     "cifar100",
     "ciphers",
@@ -38,6 +49,7 @@ __all__ = [
     "folder",
     "glyphs",
     "grey",
+    "heart",
     "import_torchvision",
     "intent_sentences",
     "intents",
@@ -54,6 +66,8 @@ __all__ = [
     "relation_sentences",
     "relations",
     "sinusoids",
+    "sites",
+    "slides",
 ]
 
 SOURCES: dict[str, Callable[..., Splits]] = {

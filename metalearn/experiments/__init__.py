@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from importlib import import_module
+from typing import Any
 
 from metalearn.experiments import _store
 from metalearn.experiments._record import Record
@@ -15,6 +17,7 @@ __all__ = [
     "Method",
     "Record",
     "Study",
+    "analysis",
     "environment",
     "load",
     "names",
@@ -27,6 +30,7 @@ STANDING = (  # the order of the queue; a file here for each
     *("natural", "across", "one_shot_generation"),
     *("languages", "intents", "relations"),
     *("linear_problems", "ciphers", "in_context"),
+    *("sites", "slides"),
 )
 
 
@@ -69,3 +73,24 @@ def load(name: str) -> Record:
     if name not in names():
         raise ValueError(f"no recorded study {name!r}; known: {names()}")
     return Record(name)
+
+
+def analysis(name: str) -> dict[str, Any]:
+    """Return a recorded analysis that is no comparison on episodes, as plain data, with seeds and hardware.
+
+    Args:
+        name: ``"heart"`` or ``"cells"``, which ``python -m metalearn.experiments.heart`` makes, and so on.
+
+    Raises:
+        ValueError: If there is no such analysis; the message lists the known ones.
+
+    Example:
+        >>> from metalearn import experiments
+        >>> experiments.analysis("heart")["seeds"]
+        [0, 1, 2]
+    """
+    paths = {path.stem: path for path in (_store.HERE / "analyses").glob("*.json")}
+    if name not in paths:
+        raise ValueError(f"no recorded analysis {name!r}; known: {sorted(paths)}")
+    content: dict[str, Any] = json.loads(paths[name].read_text(encoding="utf-8"))
+    return content

@@ -21,9 +21,15 @@ from metalearn.experiments._open import OpenTasks
 from metalearn.learners._settings import known_learners
 
 RUNNER = 1  # in each digest; raise it when a change of the runner, of fit or of the samplers moves all numbers
-FAMILIES = ("sinusoids", "linear_problems", "ciphers")  # sources that make their data themselves
 KINDS = ("episodes", "batches", "pairs", "triplets", "pictures")  # samplers of a pool
 TEXTS = {"languages": language_names, "intents": intent_sentences, "relations": relation_sentences}
+FAMILIES: dict[str, Callable[[], Any]] = {  # sources that make their tasks themselves
+    "sinusoids": sources.sinusoids,
+    "linear_problems": sources.linear_problems,
+    "ciphers": sources.ciphers,
+    "sites": sources.sites,
+    "slides": sources.slides,
+}
 TASKS_PER_DRAW = 20  # tests draw so many tasks at a time: the draws decide which tasks they are
 
 
@@ -135,7 +141,7 @@ class Study:
         data: ``"glyphs"``, ``"digits"``, ``"omniglot:vinyals"`` (or another split), ``"cifar100:nature"``,
             ``"grey:mnist"`` (or another name that :func:`metalearn.data.grey` takes), ``"languages"``, ``"intents"``,
             ``"relations"`` (or another form of the texts: ``"languages:tfidf"``), or a family: ``"sinusoids"``,
-            ``"linear_problems"``, ``"ciphers"``.
+            ``"linear_problems"``, ``"ciphers"``, ``"sites"``, ``"slides"``.
         seeds: Of initial weights and training tasks; test tasks are the same for all.
         snapshots: Processor seconds of training after which the first test is made on the way.
         published: The literature's numbers, to be shown beside ours.
@@ -235,7 +241,7 @@ def source(name: str) -> Any:
     """Return what tasks are drawn from: pools of train, validation and test classes, or a task family."""
     kind, _, split = name.partition(":")
     if kind in FAMILIES:
-        return getattr(sources, kind)()
+        return FAMILIES[kind]()
     if kind == "grey":
         return sources.grey(split)
     option = "form" if kind in TEXTS else "split"

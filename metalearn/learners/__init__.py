@@ -17,6 +17,7 @@ from metalearn.learners.pixels import Pixels
 from metalearn.learners.prototypical import Prototypical
 from metalearn.learners.relation import Relation
 from metalearn.learners.reptile import Reptile
+from metalearn.learners.shrinkage import Shrinkage
 from metalearn.learners.siamese import Siamese
 from metalearn.learners.transfer import Transfer
 
@@ -38,6 +39,7 @@ __all__ = [
     "Prototypical",
     "Relation",
     "Reptile",
+    "Shrinkage",
     "Siamese",
     "Transfer",
 ]

@@ -17,6 +17,7 @@ from metalearn.networks import (
     MLP,
     BagOfTokens,
     Conv4,
+    Moments,
     PaintDecoder,
     PairReader,
     RelationModule,
@@ -28,6 +29,7 @@ LEARNERS = {name: getattr(learners, name) for name in learners.__all__ if name !
 NETWORKS: dict[str, type[nn.Module]] = {
     "Conv4": Conv4,
     "MLP": MLP,
+    "Moments": Moments,
     "PaintDecoder": PaintDecoder,
     "PairReader": PairReader,
     "WarpDecoder": WarpDecoder,

@@ -2,6 +2,7 @@
 
 from metalearn.networks.conv4 import Conv4, RelationModule
 from metalearn.networks.mlp import MLP
+from metalearn.networks.moments import Moments
 from metalearn.networks.norms import (
     BatchStatistics,
     convert_norms,
@@ -20,6 +21,7 @@ __all__ = [
     "BatchStatistics",
     "Conv4",
     "LSTMCell",
+    "Moments",
     "PaintDecoder",
     "PairReader",
     "RelationModule",
