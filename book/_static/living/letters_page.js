@@ -31,12 +31,10 @@
   }
 
   function sentence({ ranked: [nearest, next], letter }) {
-    const [name, distance] = [NAMES[nearest.letter], nearest.distance.toFixed(1)];
-    const limit = nearest.limit.toFixed(1);
+    const verdict = letter === null ? "None of these. The nearest letter is" : "This is";
+    const place = `at a squared distance of ${nearest.distance.toFixed(1)}; its limit is ${nearest.limit.toFixed(1)}.`;
     const others = next ? ` Next comes ${NAMES[next.letter]}, at ${next.distance.toFixed(1)}.` : "";
-    return letter === null
-      ? `None of these. The nearest letter is ${name}, at a squared distance of ${distance}; its limit is ${limit}.${others}`
-      : `This is ${name}, at a squared distance of ${distance}; its limit is ${limit}.${others}`;
+    return `${verdict} ${NAMES[nearest.letter]}, ${place}${others}`;
   }
 
   function showLearned() {
@@ -107,10 +105,7 @@
     const letter = Number(event.key) - 1;
     if (letter in NAMES && !event.ctrlKey && !event.metaKey && !event.altKey) act("learn", letter);
   });
-  view.slider.addEventListener("input", () => {
-    showLearned();
-    pad.show(pad.strokes());
-  });
+  view.slider.addEventListener("input", () => (showLearned(), pad.show(pad.strokes())));
   living.onTheme(() => {
     view.showDrawings(alphabet.drawings);
     pad.show(pad.strokes());

@@ -35,7 +35,7 @@
         <ol class="living-cards" aria-label="Letters">${names.map(card).join("")}</ol>
         <p class="living-legend">Bars: squared distance of the board's drawing from each letter's mean. A drawing
           beyond the mark of the nearest letter is none of these.</p>
-        <label class="living-strict">“None of these” may also turn away <output></output> drawings that do belong
+        <label class="living-strict">“None of these” may also turn away <b></b> drawings that do belong
           <input type="range" min="0" max="4" step="1" value="2"></label>
         <p class="living-legend living-rejected"></p>
       </div>
@@ -99,7 +99,8 @@
         }),
 
       showStrictness(share, rejected) {
-        find("output").textContent = share;
+        find(".living-strict b").textContent = share;
+        find("input").setAttribute("aria-valuetext", share);
         find(".living-rejected").textContent = rejected ?? "";
       },
     };
