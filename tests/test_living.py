@@ -6,24 +6,28 @@ import base64
 import os
 import re
 import statistics
+import zipfile
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image
 from playwright.sync_api import Browser, Page
+from scipy import ndimage
 from torch import Tensor
 
-from metalearn import Score, evaluate, experiments
+from metalearn import Pool, Score, evaluate, experiments
 from metalearn.data import glyphs, omniglot
 from metalearn.deploy import Classifier
 from metalearn.sampling import sample_episodes
 from tests.browsing import HTML, Opened, accessibility_faults
 from tools import living_figure, living_weights
+from tools.render_glyphs import depth_of, ridge_of
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
@@ -156,18 +160,48 @@ def test_the_page_tells_what_was_recorded() -> None:
     assert f"{size / 1000:.0f} kilobytes" in text_of_page()
 
 
-@pytest.mark.skipif(
-    not (DATA / "omniglot/omniglot28_gray8.npz").is_file(),
-    reason="Omniglot is not in METALEARN_DATA or in shared/data beside the repository",
-)
+def needs(name: str) -> pytest.MarkDecorator:
+    reason = f"{name} is not in METALEARN_DATA or in shared/data beside the repository"
+    return pytest.mark.skipif(not (DATA / name).is_file(), reason=reason)
+
+
+def accuracy_in_100(pool: Pool) -> int:
+    sampler = pool.episodes(n_tasks=20, n_way=5, n_shot=1, n_query=5)
+    return round(100 * evaluate(living_weights.learner(), sampler, n_tasks=600).mean)
+
+
+@needs("omniglot/omniglot28_gray8.npz")
 def test_the_page_tells_how_it_does_on_omniglot(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("METALEARN_DATA", str(DATA))
-    learner, pool = living_weights.learner(), omniglot().test
-    score = evaluate(learner, pool.episodes(n_tasks=20, n_way=5, n_shot=1, n_query=5), n_tasks=600)
-    assert f"hand, it names {100 * score.mean:.0f} of 100" in text_of_page()
-    known, _ = living_weights.distances(living_weights.features(learner, pool), 5, 1)
-    assert "about one drawing in eight" in text_of_page()
-    assert (known > WEIGHTS["limits"][0][2]).double().mean().item() == pytest.approx(1 / 8, abs=0.02)
+    assert f"{accuracy_in_100(omniglot().test)} of 100 if the images are taken as they are" in text_of_page()
+
+
+def drawn_again(image: Image.Image) -> npt.NDArray[np.float64]:
+    """Return a drawing ``[28, 28]`` as the page would make it: centred, of one size, drawn with one pen."""
+    depth = depth_of(np.asarray(image.convert("L")) < 128)
+    half = np.median(ridge_of(depth)) - 0.5  # of the stroke's width
+    places = np.argwhere(depth > 0)
+    low, high = places.min(0), places.max(0) + 1
+    zoom = living_figure.BOX / max((high - low).max() - 2 * half, 15)
+    grid = [(np.arange(28) + 0.5 - 14) / zoom + middle - 0.5 for middle in (low + high) / 2]
+    ink = ndimage.map_coordinates(depth, np.meshgrid(*grid, indexing="ij"), order=1, mode="nearest")
+    return np.rint(15 * np.clip((ink - half) * zoom + living_figure.PEN + 0.5, 0, 1)) / 15
+
+
+@needs("omniglot/omniglot105_png.zip")
+def test_the_page_tells_how_it_does_on_omniglot_drawn_again() -> None:
+    with zipfile.ZipFile(DATA / "omniglot/omniglot105_png.zip") as archive:
+        names = sorted(name for name in archive.namelist() if re.search(r"images_evaluation/.*\.png", name))
+        folders = sorted({name.rpartition("/")[0] for name in names})
+        chosen = sorted(np.random.default_rng(0).permutation(folders)[:200])
+        files = [[name for name in names if name.startswith(f"{folder}/")][:10] for folder in chosen]
+        images = [drawn_again(Image.open(archive.open(name))) for some in files for name in some]
+    pool = Pool(torch.from_numpy(np.stack(images)).float().unsqueeze(1), torch.arange(200).repeat_interleave(10))
+    assert f"{accuracy_in_100(pool)} of 100 if they are first drawn again" in text_of_page()
+    features = Pool(living_weights.learner().encode({}, pool.x).detach(), pool.y)
+    known, _ = living_weights.distances(features, 5, 1)
+    assert "about one drawing in ten" in text_of_page()
+    assert (known > WEIGHTS["limits"][0][2]).double().mean().item() == pytest.approx(0.1, abs=0.02)
 
 
 # What the page computes.

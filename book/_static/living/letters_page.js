@@ -47,7 +47,7 @@
     if (!found) return "";
     const { share, nLetters, fewest } = found;
     const support = `${count(nLetters, "letter")} and ${count(fewest, "drawing")} of each`;
-    return `Measured on printed letters: with ${support}, it turns away ${Math.round(100 * share)} in 100 drawings of others.`;
+    return `Measured on print: with ${support}, it turns away ${Math.round(100 * share)} in 100 drawings of others.`;
   }
 
   // The letters changed: answer the drawing on the board again, then say what happened.

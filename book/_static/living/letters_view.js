@@ -2,7 +2,8 @@
 (() => {
   const living = (window.living = window.living || {});
 
-  const button = (action, label, more = "") => `<button type="button" data-action="${action}" ${more}>${label}</button>`;
+  const button = (action, label, more = "") =>
+    `<button type="button" data-action="${action}" ${more}>${label}</button>`;
 
   const card = (name, letter) => `
     <li class="living-card" data-letter="${letter}">
