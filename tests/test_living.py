@@ -197,7 +197,8 @@ def test_the_page_tells_how_it_does_on_omniglot_drawn_again() -> None:
         files = [[name for name in names if name.startswith(f"{folder}/")][:10] for folder in chosen]
         images = [drawn_again(Image.open(archive.open(name))) for some in files for name in some]
     pool = Pool(torch.from_numpy(np.stack(images)).float().unsqueeze(1), torch.arange(200).repeat_interleave(10))
-    assert f"{accuracy_in_100(pool)} of 100 if they are first drawn again" in text_of_page()
+    assert "94 of 100 if they are first drawn again" in text_of_page()
+    assert abs(accuracy_in_100(pool) - 94) <= 1  # of all 659 characters and their 20 drawings: 94.4
     features = Pool(living_weights.learner().encode({}, pool.x).detach(), pool.y)
     known, _ = living_weights.distances(features, 5, 1)
     assert "about one drawing in ten" in text_of_page()
@@ -329,11 +330,11 @@ def test_a_letter_keeps_five_drawings_and_needs_one(living: Page) -> None:
         draw(living, FORK)
         press(living, "This is C")
     assert "has five drawings" in living.get_by_role("status").inner_text()
-    assert living.locator('[data-letter="2"] canvas:visible').count() == 5
+    assert living.locator('[data-letter="2"] canvas:not(.living-empty)').count() == 5
     press(living, "Undo: C forgets its last drawing")
-    assert living.locator('[data-letter="2"] canvas:visible').count() == 4
+    assert living.locator('[data-letter="2"] canvas:not(.living-empty)').count() == 4
     press(living, "Clear: C forgets all its drawings")
-    assert living.locator('[data-letter="2"] canvas:visible').count() == 0
+    assert living.locator('[data-letter="2"] canvas:not(.living-empty)').count() == 0
     assert says(living) == "–"
 
 
@@ -386,7 +387,7 @@ def test_a_finger_draws_and_does_not_scroll(browser: Browser) -> None:
 
 STATE = """() => {
   const root = document.querySelector("[data-living]");
-  const pixels = [...root.querySelectorAll("canvas")].map((canvas) => canvas.hidden || canvas.toDataURL());
+  const pixels = [...root.querySelectorAll("canvas")].map((canvas) => canvas.toDataURL());
   return JSON.stringify([root.textContent, root.innerHTML, pixels]);
 }"""
 
@@ -445,7 +446,7 @@ def test_a_full_page_fits_a_phone_and_is_accessible_in_both_themes(living: Page)
     living.get_by_role("slider").focus()
     living.keyboard.press("ArrowLeft")
     assert living.evaluate("document.documentElement.scrollWidth") <= 375
-    assert living.locator(".living-thumbs canvas:visible").count() == 25
+    assert living.locator(".living-thumbs canvas:not(.living-empty)").count() == 25
     assert accessibility_faults(living, "[data-living]") == []
     light = living.evaluate(STATE)
     living.emulate_media(color_scheme="dark")

@@ -26,8 +26,9 @@
     view.showImage(image);
     view.showBars(answer.compared, FARTHEST, answer.letter);
     view.showAnswer(answer.ranked.length ? (NAMES[answer.letter] ?? "none of these") : "–");
-    if (finished && answer.ranked.length) view.say(sentence(answer), milliseconds);
-    else if (finished) view.say(image ? FIRST : START);
+    if (!finished) view.say("…");
+    else if (answer.ranked.length) view.say(sentence(answer), milliseconds);
+    else view.say(image ? FIRST : START);
   }
 
   function sentence({ ranked: [nearest, next], letter }) {

@@ -1,6 +1,7 @@
 // What the page "Teach it your own letters" shows; letters_page.js decides what that is.
 (() => {
   const living = (window.living = window.living || {});
+  const nothing = { data: [], height: 28, width: 28 };
 
   const button = (action, label, more = "") =>
     `<button type="button" data-action="${action}" ${more}>${label}</button>`;
@@ -8,7 +9,7 @@
   const card = (name, letter) => `
     <li class="living-card" data-letter="${letter}">
       ${button("learn", `This is ${name}`, 'class="living-main"')}
-      <span class="living-thumbs">${"<canvas hidden></canvas>".repeat(living.MOST_DRAWINGS)}</span>
+      <span class="living-thumbs">${"<canvas></canvas>".repeat(living.MOST_DRAWINGS)}</span>
       <span class="living-edit">
         ${button("undo", "Undo", `aria-label="Undo: ${name} forgets its last drawing"`)}
         ${button("forget", "Clear", `aria-label="Clear: ${name} forgets all its drawings"`)}
@@ -60,7 +61,7 @@
         }),
 
       say(text, milliseconds = null) {
-        find(".living-status").textContent = text;
+        if (find(".living-status").textContent !== text) find(".living-status").textContent = text;
         if (milliseconds === null) return;
         const time = document.createElement("span"); // to be read, not to be heard after each stroke
         time.setAttribute("aria-hidden", "true");
@@ -68,7 +69,7 @@
         find(".living-status").append(time);
       },
 
-      showImage: (image) => living.paintImage(find(".living-seen"), image ?? { data: [], height: 28, width: 28 }),
+      showImage: (image) => living.paintImage(find(".living-seen"), image ?? nothing),
 
       showAnswer(text) {
         find(".living-answer strong").textContent = text;
@@ -79,11 +80,10 @@
         cards.forEach((card, letter) =>
           card.querySelectorAll("canvas").forEach((canvas, i) => {
             const drawing = drawings[letter][i];
-            canvas.hidden = !drawing;
-            if (!drawing) return;
-            living.paintImage(canvas, drawing.image);
-            canvas.setAttribute("role", "img");
-            canvas.setAttribute("aria-label", `Drawing ${i + 1} of ${names[letter]}`);
+            canvas.classList.toggle("living-empty", !drawing);
+            living.paintImage(canvas, drawing?.image ?? nothing);
+            canvas.setAttribute("role", drawing ? "img" : "presentation");
+            canvas.setAttribute("aria-label", drawing ? `Drawing ${i + 1} of ${names[letter]}` : "");
           }),
         ),
 

@@ -11,8 +11,7 @@
     const board = living.BOARD;
     let strokes = [];
     let pointer = null; // id of the pointer that draws: a second finger is left alone
-    const middle = [board / 2, board / 2];
-    const pen = { at: middle, down: false, shown: false }; // the keyboard's
+    const pen = { at: [board / 2, board / 2], down: false, shown: false }; // the keyboard's
     const held = new Set(); // arrow keys: two at a time go diagonally
 
     const inside = (value) => Math.min(board - WIDTH / 2, Math.max(WIDTH / 2, value));
@@ -23,6 +22,7 @@
 
     function paint() {
       const context = living.freshContext(canvas, board);
+      if (!strokes.length && !pen.shown) living.paintHint(context, "draw here", board);
       living.paintStrokes(context, strokes, WIDTH);
       if (pen.shown) living.paintPen(context, pen, WIDTH);
     }
@@ -110,7 +110,7 @@
     }
     function show(drawing, finished = true) {
       lift();
-      if (!drawing.length) pen.at = middle;
+      if (!drawing.length) pen.at = [board / 2, board / 2];
       strokes = drawing.map((stroke) => [...stroke]);
       changed(finished);
     }
