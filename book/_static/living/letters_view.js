@@ -6,10 +6,13 @@
   const button = (action, label, more = "") =>
     `<button type="button" data-action="${action}" ${more}>${label}</button>`;
 
+  const thumb = (name, i) => `<canvas role="img" aria-label="Drawing ${i + 1} of ${name}"></canvas>`;
+  const thumbs = (name) => Array.from({ length: living.MOST_DRAWINGS }, (_, i) => thumb(name, i)).join("");
+
   const card = (name, letter) => `
     <li class="living-card" data-letter="${letter}">
       ${button("learn", `This is ${name}`, 'class="living-main"')}
-      <span class="living-thumbs">${"<canvas></canvas>".repeat(living.MOST_DRAWINGS)}</span>
+      <span class="living-thumbs">${thumbs(name)}</span>
       <span class="living-edit">
         ${button("undo", "Undo", `aria-label="Undo: ${name} forgets its last drawing"`)}
         ${button("forget", "Clear", `aria-label="Clear: ${name} forgets all its drawings"`)}
@@ -82,8 +85,7 @@
             const drawing = drawings[letter][i];
             canvas.classList.toggle("living-empty", !drawing);
             living.paintImage(canvas, drawing?.image ?? nothing);
-            canvas.setAttribute("role", drawing ? "img" : "presentation");
-            canvas.setAttribute("aria-label", drawing ? `Drawing ${i + 1} of ${names[letter]}` : "");
+            canvas.setAttribute("aria-hidden", String(!drawing));
           }),
         ),
 
