@@ -8,13 +8,10 @@ import importlib
 import inspect
 import pkgutil
 import re
-import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from functools import cache, partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,32 +21,21 @@ import nbformat
 import numpy as np
 import pytest
 import yaml
-from axe_playwright_python.sync_playwright import Axe
 from bs4 import BeautifulSoup
 from PIL import Image
-from playwright.sync_api import Browser, Page, Route, sync_playwright
+from playwright.sync_api import Browser
 
 import metalearn
 from metalearn import experiments
+from tests.browsing import ARTICLE, HTML, Opened, accessibility_faults
 from tools import landing_figure
 from tools.set_address import current_address, slug
 
 ROOT = Path(__file__).resolve().parents[1]
-HTML = ROOT / "_build" / "html"
 if not HTML.is_dir():
     pytest.skip("the book is not built: run `make book`", allow_module_level=True)
 
-CHROMIUM = shutil.which("chromium")
-OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 PAGES = sorted(path.relative_to(HTML).as_posix() for path in HTML.rglob("*.html") if "_static" not in path.parts)
-ARTICLE = "article.bd-article"
-# Faults that no page of ours can mend, by rule and by what the element holds.
-THEME_FAULTS = [
-    ("label-content-name-mismatch", "<summary"),  # myst-nb: the label of a hidden input
-    ("aria-allowed-role", 'role="doc-biblioentry"'),  # Sphinx: an entry of the bibliography
-    ("aria-deprecated-role", 'role="doc-biblioentry"'),
-    ("aria-required-children", 'class="citation-list"'),
-]
 MAX_BYTES = 1_500_000
 # Code has a few dozen colours, one for each class of its spans and of what holds it: ten of each stand for all.
 FEW_OF_EACH_COLOUR = """() => {
@@ -257,68 +243,11 @@ def test_the_set_up_cell_runs_in_an_empty_folder(path: Path, tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("no program called chromium: install it to test pages in a browser")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
-        yield browser
-        browser.close()
-
-
-class QuietHandler(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(HTML))) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
-class Opened:
-    """A page with the network cut off, and what went wrong on it."""
-
-    def __init__(self, browser: Browser, address: str) -> None:
-        self.address, self.problems = address, list[str]()
-        self.context = browser.new_context(color_scheme="light")
-        self.context.set_default_timeout(15_000)
-        self.page: Page = self.context.new_page()
-        self.page.route("**/*", self.only_local)
-        self.page.on("pageerror", lambda error: self.problems.append(f"page error: {error}"))
-        self.page.on("console", lambda m: self.problems.append(f"console: {m.text}") if m.type == "error" else None)
-        self.page.on("response", lambda r: self.problems.append(f"{r.status}: {r.url}") if r.status >= 400 else None)
-
-    def only_local(self, route: Route) -> None:
-        if route.request.url.startswith((self.address, "data:", "blob:")):
-            route.continue_()
-        else:
-            self.problems.append(f"asked the network for {route.request.url}")
-            route.abort()
-
-    def open(self, path: str) -> Page:
-        self.page.goto(f"{self.address}/{path}", wait_until="load")
-        self.page.evaluate("() => window.MathJax?.startup?.promise")
-        return self.page
-
-
 @pytest.fixture
 def opened(browser: Browser, address: str) -> Iterator[Opened]:
     opened = Opened(browser, address)
     yield opened
     opened.context.close()
-
-
-def accessibility_faults(page: Page, within: str = ARTICLE, **options: Any) -> list[tuple[str, str]]:
-    """Return what axe finds: rule and element."""
-    options = {"preload": False, "resultTypes": ["violations"], **options}  # preload would ask for wrong addresses
-    violations = Axe().run(page, context=within, options=options).response["violations"]
-    found = [(violation["id"], node["html"][:200]) for violation in violations for node in violation["nodes"]]
-    return [one for one in found if not any(one[0] == rule and part in one[1] for rule, part in THEME_FAULTS)]
 
 
 # One listing of source code stands for all, and one group of the API, which has hundreds of like parts, for the others.

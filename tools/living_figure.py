@@ -101,7 +101,8 @@ def draw() -> Figure:
     example, table = stored("exampleOfLetters"), [row[2] for row in stored("weightsOfGlyphs")["limits"]]
     limits = [table[len(drawings) - 1] for drawings in example["letters"]]
     figure = Figure(figsize=(7, 2.8), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(1, 4))
+    halves: Any = figure.subfigures(1, 2, width_ratios=(1, 4))
+    left, right = halves
     for row, drawings in enumerate(example["letters"]):
         for column, drawing in enumerate(drawings):
             axes = left.add_subplot(5, 2, 2 * row + column + 1)

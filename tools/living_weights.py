@@ -28,7 +28,7 @@ from metalearn.runtime import stream
 TARGET = Path(__file__).resolve().parents[1] / "book/_static/living/weights_prototypical_glyphs.js"
 MOST = 5  # letters, and drawings of each
 TURNED_AWAY = (0.01, 0.02, 0.05, 0.1, 0.2)  # shares of the right drawings that a limit calls none of these
-N_TASKS, N_QUERY = 400, 5
+N_TASKS, N_QUERY = 200, 5
 HEAD = """\
 // Written by tools/living_weights.py from pretrained("prototypical", "glyphs"): do not edit.
 // Convolutions are float16, scale and shift of the normalisation float32, all little-endian in base64.

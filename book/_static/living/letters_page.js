@@ -26,17 +26,16 @@
     view.showImage(image);
     view.showBars(answer.compared, FARTHEST, answer.letter);
     view.showAnswer(answer.ranked.length ? (NAMES[answer.letter] ?? "none of these") : "–");
-    if (finished && answer.ranked.length) view.say(sentence(answer), milliseconds);
-    else if (finished) view.say(image ? FIRST : START);
+    if (!finished) view.say("…");
+    else if (answer.ranked.length) view.say(sentence(answer), milliseconds);
+    else view.say(image ? FIRST : START);
   }
 
   function sentence({ ranked: [nearest, next], letter }) {
-    const [name, distance] = [NAMES[nearest.letter], nearest.distance.toFixed(1)];
-    const limit = nearest.limit.toFixed(1);
+    const verdict = letter === null ? "None of these. The nearest letter is" : "This is";
+    const place = `at a squared distance of ${nearest.distance.toFixed(1)}; its limit is ${nearest.limit.toFixed(1)}.`;
     const others = next ? ` Next comes ${NAMES[next.letter]}, at ${next.distance.toFixed(1)}.` : "";
-    return letter === null
-      ? `None of these. The nearest letter is ${name}, at a squared distance of ${distance}; its limit is ${limit}.${others}`
-      : `This is ${name}, at a squared distance of ${distance}; its limit is ${limit}.${others}`;
+    return `${verdict} ${NAMES[nearest.letter]}, ${place}${others}`;
   }
 
   function showLearned() {
@@ -49,7 +48,7 @@
     if (!found) return "";
     const { share, nLetters, fewest } = found;
     const support = `${count(nLetters, "letter")} and ${count(fewest, "drawing")} of each`;
-    return `Measured on printed letters: with ${support}, it turns away ${Math.round(100 * share)} in 100 drawings of others.`;
+    return `Measured on print: with ${support}, it turns away ${Math.round(100 * share)} in 100 drawings of others.`;
   }
 
   // The letters changed: answer the drawing on the board again, then say what happened.
@@ -107,10 +106,7 @@
     const letter = Number(event.key) - 1;
     if (letter in NAMES && !event.ctrlKey && !event.metaKey && !event.altKey) act("learn", letter);
   });
-  view.slider.addEventListener("input", () => {
-    showLearned();
-    pad.show(pad.strokes());
-  });
+  view.slider.addEventListener("input", () => (showLearned(), pad.show(pad.strokes())));
   living.onTheme(() => {
     view.showDrawings(alphabet.drawings);
     pad.show(pad.strokes());

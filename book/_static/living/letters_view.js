@@ -1,13 +1,18 @@
 // What the page "Teach it your own letters" shows; letters_page.js decides what that is.
 (() => {
   const living = (window.living = window.living || {});
+  const nothing = { data: [], height: 28, width: 28 };
 
-  const button = (action, label, more = "") => `<button type="button" data-action="${action}" ${more}>${label}</button>`;
+  const button = (action, label, more = "") =>
+    `<button type="button" data-action="${action}" ${more}>${label}</button>`;
+
+  const thumb = (name, i) => `<canvas role="img" aria-label="Drawing ${i + 1} of ${name}"></canvas>`;
+  const thumbs = (name) => Array.from({ length: living.MOST_DRAWINGS }, (_, i) => thumb(name, i)).join("");
 
   const card = (name, letter) => `
     <li class="living-card" data-letter="${letter}">
       ${button("learn", `This is ${name}`, 'class="living-main"')}
-      <span class="living-thumbs">${"<canvas hidden></canvas>".repeat(living.MOST_DRAWINGS)}</span>
+      <span class="living-thumbs">${thumbs(name)}</span>
       <span class="living-edit">
         ${button("undo", "Undo", `aria-label="Undo: ${name} forgets its last drawing"`)}
         ${button("forget", "Clear", `aria-label="Clear: ${name} forgets all its drawings"`)}
@@ -35,7 +40,7 @@
         <ol class="living-cards" aria-label="Letters">${names.map(card).join("")}</ol>
         <p class="living-legend">Bars: squared distance of the board's drawing from each letter's mean. A drawing
           beyond the mark of the nearest letter is none of these.</p>
-        <label class="living-strict">“None of these” may also turn away <output></output> drawings that do belong
+        <label class="living-strict">“None of these” may also turn away <b></b> drawings that do belong
           <input type="range" min="0" max="4" step="1" value="2"></label>
         <p class="living-legend living-rejected"></p>
       </div>
@@ -59,7 +64,7 @@
         }),
 
       say(text, milliseconds = null) {
-        find(".living-status").textContent = text;
+        if (find(".living-status").textContent !== text) find(".living-status").textContent = text;
         if (milliseconds === null) return;
         const time = document.createElement("span"); // to be read, not to be heard after each stroke
         time.setAttribute("aria-hidden", "true");
@@ -67,7 +72,7 @@
         find(".living-status").append(time);
       },
 
-      showImage: (image) => living.paintImage(find(".living-seen"), image ?? { data: [], height: 28, width: 28 }),
+      showImage: (image) => living.paintImage(find(".living-seen"), image ?? nothing),
 
       showAnswer(text) {
         find(".living-answer strong").textContent = text;
@@ -78,11 +83,9 @@
         cards.forEach((card, letter) =>
           card.querySelectorAll("canvas").forEach((canvas, i) => {
             const drawing = drawings[letter][i];
-            canvas.hidden = !drawing;
-            if (!drawing) return;
-            living.paintImage(canvas, drawing.image);
-            canvas.setAttribute("role", "img");
-            canvas.setAttribute("aria-label", `Drawing ${i + 1} of ${names[letter]}`);
+            canvas.classList.toggle("living-empty", !drawing);
+            living.paintImage(canvas, drawing?.image ?? nothing);
+            canvas.setAttribute("aria-hidden", String(!drawing));
           }),
         ),
 
@@ -99,7 +102,8 @@
         }),
 
       showStrictness(share, rejected) {
-        find("output").textContent = share;
+        find(".living-strict b").textContent = share;
+        find("input").setAttribute("aria-valuetext", share);
         find(".living-rejected").textContent = rejected ?? "";
       },
     };

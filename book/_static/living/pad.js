@@ -6,8 +6,7 @@
   const STEP = { coarse: 10, fine: 2 }; // units: how far an arrow key moves the pen
   const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
-  // Turn a canvas into a board. `change(strokes, finished)` is called whenever the drawing changes: finished tells
-  // whether the pen is up. Returns what a page may do with the board.
+  // Turn a canvas into a board. `change(strokes, finished)` is called at each change; finished: the pen is up.
   living.pad = (canvas, change) => {
     const board = living.BOARD;
     let strokes = [];
@@ -16,7 +15,6 @@
     const held = new Set(); // arrow keys: two at a time go diagonally
 
     const inside = (value) => Math.min(board - WIDTH / 2, Math.max(WIDTH / 2, value));
-    const begin = (point) => strokes.push([point]);
     const extend = (point) => {
       const stroke = strokes.at(-1);
       if (Math.hypot(point[0] - stroke.at(-1)[0], point[1] - stroke.at(-1)[1]) >= CLOSE) stroke.push(point);
@@ -24,6 +22,7 @@
 
     function paint() {
       const context = living.freshContext(canvas, board);
+      if (!strokes.length && !pen.shown) living.paintHint(context, "draw here", board);
       living.paintStrokes(context, strokes, WIDTH);
       if (pen.shown) living.paintPen(context, pen, WIDTH);
     }
@@ -50,7 +49,7 @@
       pen.shown = false;
       pointer = event.pointerId;
       canvas.setPointerCapture(pointer); // a stroke may leave the board and come back
-      begin(placeOf(event));
+      strokes.push([placeOf(event)]);
       changed(false);
     });
     canvas.addEventListener("pointermove", (event) => {
@@ -76,7 +75,7 @@
         if (pen.down) extend(pen.at);
       } else if (event.key === " ") {
         pen.down = !pen.down;
-        if (pen.down) begin(pen.at);
+        if (pen.down) strokes.push([pen.at]);
       } else if (event.key === "Backspace") {
         undo();
       } else {
@@ -111,6 +110,7 @@
     }
     function show(drawing, finished = true) {
       lift();
+      if (!drawing.length) pen.at = [board / 2, board / 2];
       strokes = drawing.map((stroke) => [...stroke]);
       changed(finished);
     }

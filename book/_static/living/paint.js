@@ -28,6 +28,11 @@
     }
   };
 
+  living.paintHint = (context, text, board) => {
+    Object.assign(context, { fillStyle: living.colour("text-muted"), textAlign: "center", font: "16px sans-serif" });
+    context.fillText(text, board / 2, board / 2);
+  };
+
   // The pen that the keyboard moves: a ring, filled while it draws.
   living.paintPen = (context, { at, down }, radius) => {
     const colour = living.colour("primary");

@@ -53,7 +53,8 @@
             const kernel = (o * channels + c) * 9;
             const corner = (c * tall + y * stride) * wide + x * stride;
             for (let k = 0; k < 3; k++) {
-              const [w, s] = [kernel + 3 * k, corner + k * wide];
+              const w = kernel + 3 * k;
+              const s = corner + k * wide;
               sum += weight[w] * source[s] + weight[w + 1] * source[s + 1] + weight[w + 2] * source[s + 2];
             }
           }

@@ -7,18 +7,18 @@
   living.weightsOfGlyphs = {
     "turnedAway": [0.01, 0.02, 0.05, 0.1, 0.2],
     "limits": [
-      [13.1, 11.8, 10.2, 8.94, 7.38],
-      [10.2, 9.19, 7.6, 6.62, 5.47],
-      [9.4, 8.31, 6.9, 5.87, 4.86],
-      [8.4, 7.55, 6.37, 5.47, 4.51],
-      [8.3, 7.45, 6.15, 5.25, 4.39]
+      [12.9, 11.6, 10.0, 8.78, 7.33],
+      [10.3, 9.31, 7.6, 6.64, 5.48],
+      [9.46, 8.4, 6.83, 5.86, 4.84],
+      [8.37, 7.51, 6.36, 5.45, 4.48],
+      [8.27, 7.47, 6.12, 5.24, 4.36]
     ],
     "rejected": [
-      [[0.93, 0.95, 0.97, 0.99, 0.99], [0.95, 0.96, 0.98, 0.99, 0.99], [0.95, 0.97, 0.98, 0.99, 0.99], [0.96, 0.97, 0.98, 0.99, 0.99], [0.97, 0.97, 0.99, 0.99, 1.0]],
-      [[0.79, 0.85, 0.91, 0.94, 0.97], [0.9, 0.93, 0.96, 0.98, 0.99], [0.91, 0.93, 0.96, 0.98, 0.99], [0.93, 0.95, 0.97, 0.98, 0.99], [0.94, 0.96, 0.98, 0.98, 0.99]],
-      [[0.74, 0.82, 0.89, 0.93, 0.97], [0.85, 0.9, 0.94, 0.97, 0.98], [0.86, 0.9, 0.94, 0.96, 0.98], [0.9, 0.93, 0.95, 0.97, 0.98], [0.9, 0.93, 0.96, 0.98, 0.98]],
-      [[0.66, 0.75, 0.84, 0.9, 0.95], [0.79, 0.84, 0.91, 0.94, 0.97], [0.82, 0.87, 0.93, 0.96, 0.98], [0.87, 0.9, 0.94, 0.96, 0.98], [0.86, 0.9, 0.94, 0.96, 0.98]],
-      [[0.59, 0.69, 0.8, 0.87, 0.93], [0.75, 0.82, 0.9, 0.93, 0.97], [0.79, 0.85, 0.91, 0.95, 0.97], [0.84, 0.88, 0.92, 0.95, 0.97], [0.84, 0.89, 0.94, 0.96, 0.98]]
+      [[0.94, 0.96, 0.97, 0.98, 0.99], [0.96, 0.98, 0.99, 1.0, 1.0], [0.96, 0.97, 0.98, 0.99, 1.0], [0.96, 0.97, 0.98, 0.99, 1.0], [0.97, 0.98, 0.99, 0.99, 0.99]],
+      [[0.81, 0.86, 0.91, 0.95, 0.97], [0.89, 0.92, 0.96, 0.97, 0.99], [0.89, 0.92, 0.95, 0.97, 0.98], [0.94, 0.95, 0.97, 0.98, 0.99], [0.93, 0.96, 0.97, 0.98, 0.98]],
+      [[0.75, 0.83, 0.9, 0.94, 0.97], [0.85, 0.89, 0.95, 0.97, 0.98], [0.86, 0.9, 0.95, 0.97, 0.98], [0.89, 0.92, 0.95, 0.97, 0.98], [0.91, 0.93, 0.96, 0.98, 0.99]],
+      [[0.68, 0.77, 0.86, 0.91, 0.95], [0.77, 0.83, 0.91, 0.94, 0.97], [0.82, 0.87, 0.93, 0.96, 0.98], [0.87, 0.91, 0.94, 0.96, 0.98], [0.86, 0.9, 0.95, 0.96, 0.98]],
+      [[0.61, 0.71, 0.81, 0.88, 0.93], [0.74, 0.81, 0.9, 0.93, 0.96], [0.78, 0.84, 0.91, 0.94, 0.97], [0.84, 0.88, 0.93, 0.95, 0.97], [0.85, 0.89, 0.94, 0.96, 0.98]]
     ],
     "layers": [
       {"shape": [32, 1, 3, 3], "stride": 2, "weight": "ly0+LOm0xLPVsysyzSIFNNqpbjEyLu8ml7RttDK1rB7TLn4wMbV3shQlXjVTLvAzCqksKtwvG682s4G0IbRgMq+zu6eCsoO3TrCxNK0RaTMeMKCy7LDKtdSz7K4fNlkuV6xWMVQzGjVaMcKcYi9+sa0xELQStc20VDIVMmOyjSxKNJkcWDAqLA4zBTVFtMywDiQ2NdswrDM8MeK2tq3ftIuzgi8CM3i1QJmgMqaxVq/3NIWyOar0MPI02Sx+tay1/TEYMN+vwK0sNn8z1rQvskyxm7AZsUu0fSWDLTqweTF4tDowlTXztTAmKS4CKQiwMjABMUy2lywMtNiwhq33s46qbLVnpNoyg7EcJzQzGKaGKU+xTzIzNJk1myyKNOivdLXcsaU0EiqmuGcjTDDhtDWuqy/AMSG3TDPBsCazMK81suitgi8ZtRyspylUtsEz1rILrxAz0bRwMpwiYLUlNgutnLDbMzqwPKNosGQRhi8gNPUzWK0MsU+0gzHiNSw0ZrVcsnOvv6PLsHuepbVKqrgr4jCvtOu0I5u3NJGw4jIcLWoWwC6fLwYyk7HzphcunLI0r9c13LIPtOo09jCJsf2ysq6PtK2yy7KSIT+tEjQ4MDE0VjQ4tEUwFLTYssAwlSdtMlqtCir6MLW1mjCmtWqu17ArsoQyfDTete6wOK7EtRkxabCVtLKudDHgMm802jA2r3mkFyzpNOUxOq4qtB+zPTKZqAO3HjX/sI6wMi0KIBy1HbWDNdkr0CzSsSQq", "scale": "EiUUQTBOEUFBe5NA94M9QFpyqEC+2BpAXwzSQLfRKEDaTIpAA8ABQXOfy0CxVKdAO/kaQWM4tkDLW7VAvV5DQHN5oEBXAqZAkpnTQOHY/EDsvVpB0GHCQKSv5EC4e4lAgQ7HQH/5q0DGDyNBB6LzQJLjmEA4fThANsWbQB8nNkE=", "shift": "0FxiPpOAAT/bvvG+QcctPxAOhT1Vy0+/wcwVP1psMr8QdIS8+rm8vVlgJ77MTfE+hytzvRk+lD4+s7o+yghQv9RqcD9uEOE+YBuWPoHrtbykpoK9QQe2vetOQD/JBCa/MQZYPhmJhD0iMaC+a8QoP6uWbD/Ms0y/pzkTP2OBiD0="},

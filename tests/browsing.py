@@ -1,0 +1,87 @@
+"""What tests of the built book share: a browser, a server, and pages that may ask nothing from the network."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, Route, sync_playwright
+
+HTML = Path(__file__).resolve().parents[1] / "_build" / "html"
+CHROMIUM = shutil.which("chromium")
+OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+ARTICLE = "article.bd-article"
+# Faults that no page of ours can mend, by rule and by what the element holds.
+THEME_FAULTS = [
+    ("label-content-name-mismatch", "<summary"),  # myst-nb: the label of a hidden input
+    ("aria-allowed-role", 'role="doc-biblioentry"'),  # Sphinx: an entry of the bibliography
+    ("aria-deprecated-role", 'role="doc-biblioentry"'),
+    ("aria-required-children", 'class="citation-list"'),
+]
+
+
+@contextmanager
+def launched() -> Iterator[Browser]:
+    """Yield a browser, or skip the test where there is none."""
+    if CHROMIUM is None:
+        pytest.skip("no program called chromium: install it to test pages in a browser")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
+        yield browser
+        browser.close()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@contextmanager
+def served() -> Iterator[str]:
+    """Yield the address at which the built book is served."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(HTML))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+class Opened:
+    """A page with the network cut off, and what went wrong on it."""
+
+    def __init__(self, browser: Browser, address: str) -> None:
+        self.address, self.problems = address, list[str]()
+        self.context = browser.new_context(color_scheme="light")
+        self.context.set_default_timeout(15_000)
+        self.page: Page = self.context.new_page()
+        self.page.route("**/*", self.only_local)
+        self.page.on("pageerror", lambda error: self.problems.append(f"page error: {error}"))
+        self.page.on("console", lambda m: self.problems.append(f"console: {m.text}") if m.type == "error" else None)
+        self.page.on("response", lambda r: self.problems.append(f"{r.status}: {r.url}") if r.status >= 400 else None)
+
+    def only_local(self, route: Route) -> None:
+        if route.request.url.startswith((self.address, "data:", "blob:")):
+            route.continue_()
+        else:
+            self.problems.append(f"asked the network for {route.request.url}")
+            route.abort()
+
+    def open(self, path: str) -> Page:
+        self.page.goto(f"{self.address}/{path}", wait_until="load")
+        self.page.evaluate("() => window.MathJax?.startup?.promise")
+        return self.page
+
+
+def accessibility_faults(page: Page, within: str = ARTICLE, **options: Any) -> list[tuple[str, str]]:
+    """Return what axe finds: rule and element."""
+    options = {"preload": False, "resultTypes": ["violations"], **options}  # preload would ask for wrong addresses
+    violations = Axe().run(page, context=within, options=options).response["violations"]
+    found = [(violation["id"], node["html"][:200]) for violation in violations for node in violation["nodes"]]
+    return [one for one in found if not any(one[0] == rule and part in one[1] for rule, part in THEME_FAULTS)]
