@@ -299,7 +299,7 @@ def draw_attention(axes: Axes, sees: Tensor, n_support: int) -> None:
     """
     names = [f"$(x_{{{i + 1}}}, y_{{{i + 1}}})$" for i in range(n_support)]
     names += [f"$x_{chr(97 + i)}$" for i in range(len(sees) - n_support)]
-    axes.imshow(sees.float(), cmap="Blues", vmin=0, vmax=1.6)
+    axes.imshow(sees.float().numpy(), cmap="Blues", vmin=0, vmax=1.6)
     axes.set_xticks(range(len(sees)), names, rotation=60)
     axes.set_yticks(range(len(sees)), names)
     axes.set(xlabel="is seen", ylabel="token that looks")
