@@ -11,10 +11,11 @@ FIT = {"n_steps": 9_000, "max_seconds": 300, "schedule": "cosine", "max_grad_nor
 FIT |= {"how": "vmap", "validate_on": "10 examples"}
 SHORT = {**FIT, "n_steps": 1_000, "max_seconds": 60}
 NONE = {"n_steps": 0}
+TUNED = {"n_steps": [10], "tune": {"inner_lr": [0.01, 0.03, 0.1]}}
 METHODS = {
     "least squares": Method("RidgeRegression", {}, {"penalty": 0.0}, fit=NONE),
     "ridge": Method("RidgeRegression", {}, {"penalty": 0.25}, fit=NONE),
-    "MAML": Method("MAML", LINEAR, {"inner_lr": 0.1, "n_inner_steps": 5, "loss_fn": "mse_loss"}, TASKS, SHORT),
+    "MAML": Method("MAML", LINEAR, {"inner_lr": 0.1, "n_inner_steps": 10, "loss_fn": "mse_loss"}, TASKS, SHORT, TUNED),
     "InContext": Method("InContext", VECTORS, READS, TASKS, FIT),
 }
 SIZES = {"n_query": 20, "n_tasks": 600, "diverged_above": 100.0}
