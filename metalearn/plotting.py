@@ -35,6 +35,7 @@ COLOURS = {  # one colour per method throughout the book, told apart by colour-b
     "hospital alone": "#777777",
     "fine-tuned": "#CC79A7",
     "bias alone": "#56B4E9",
+    "act on all": "#999999",
     "shrunk to pooled": "#E69F00",
     "learned shrinkage": "#009E73",
     "meta-LSTM": "#44AA99",
