@@ -22,9 +22,9 @@ from metalearn.learners import Learner, Prototypical, Shrinkage
 from metalearn.networks import Conv4, Moments
 from metalearn.runtime import stream
 
-SEEDS, SHOTS, N_TASKS, N_QUERY, N_BOOTSTRAP = (0, 1, 2), (1, 5, 10), 200, 10, 200
+SEEDS, SHOTS, N_TASKS, N_QUERY, N_BOOTSTRAP = (0, 1, 2), (1, 5), 60, 10, 200
 STRENGTHS, COVERAGES = (0.001, 0.003, 0.01, 0.03, 0.1), (1.0, 0.9, 0.8, 0.5)
-FIT: dict[str, Any] = {"n_steps": 400, "max_seconds": 20, "progress": False}
+FIT: dict[str, Any] = {"n_steps": 400, "max_seconds": 6, "progress": False}
 
 
 def logistic(validation: Cells) -> Learner:

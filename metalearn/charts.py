@@ -1,0 +1,122 @@
+"""Figures of diagnosis: labelled lines, calibration, decisions, differences with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from metalearn.clinical import net_benefit
+from metalearn.evaluation import Score
+from metalearn.plotting import COLOURS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MARKED = 12  # lines of so many points have a mark at each
+
+
+def lines(axes: Axes, x: Any, curves: Mapping[str, Any], **settings: Any) -> None:
+    """Draw curves with a legend; a curve whose name is in ``COLOURS`` has that colour.
+
+    Args:
+        axes: Where to draw.
+        x: Positions that all curves share; ``None``: each curve is a pair of its own positions and heights.
+        curves: Heights by name; scores are shown in percent, with the 95 % interval of each.
+        **settings: What ``axes.set`` takes: ``xlabel="patients"``.
+
+    Example:
+        >>> from matplotlib import pyplot as plt
+        >>> from metalearn.charts import lines
+        >>> figure, axes = plt.subplots()
+        >>> lines(axes, [1, 2, 3], {"MAML": [1, 4, 9]}, xlabel="steps")
+        >>> plt.close(figure)
+    """
+    for name, values in curves.items():
+        at, heights = values if x is None else (x, values)
+        style: dict[str, Any] = {
+            "color": COLOURS.get(name),
+            "label": name,
+            "marker": "o" if len(at) <= MARKED else None,
+        }
+        if isinstance(heights[0], Score):
+            ends = [100 * score.ci95 for score in heights]
+            axes.errorbar(at, [100 * score.mean for score in heights], ends, markersize=4, **style)
+        else:
+            axes.plot(at, heights, markersize=4, **style)
+    axes.set(**settings)
+    axes.legend(fontsize=8)
+
+
+def calibration(axes: Axes, pairs: Mapping[str, tuple[Any, Any]], n_bins: int = 8) -> None:
+    """Draw the share of the ill against the predicted probability, in bins of equally many patients.
+
+    Args:
+        axes: Where to draw.
+        pairs: Labels and probabilities of each model by its name, each ``[n]``.
+        n_bins: Number of bins.
+
+    Example:
+        >>> import numpy as np
+        >>> from matplotlib import pyplot as plt
+        >>> from metalearn.charts import calibration
+        >>> figure, axes = plt.subplots()
+        >>> calibration(axes, {"pooled": (np.arange(80) % 2, np.linspace(0, 1, 80))})
+        >>> plt.close(figure)
+    """
+    from sklearn.calibration import calibration_curve
+
+    curves = {name: calibration_curve(y, p, n_bins=n_bins, strategy="quantile")[::-1] for name, (y, p) in pairs.items()}
+    axes.plot([0, 1], [0, 1], ":", color="0.6")
+    lines(axes, None, curves, xlabel="predicted probability", ylabel="share that is ill")
+
+
+def decisions(axes: Axes, pairs: Mapping[str, tuple[Any, Any]], thresholds: Any) -> None:
+    """Draw decision curves: the net benefit of each model against the threshold, and that of acting on all.
+
+    Args:
+        axes: Where to draw.
+        pairs: Labels and probabilities of each model by its name, each ``[n]``; the labels are the same.
+        thresholds: Each above 0 and below 1.
+
+    Example:
+        >>> import numpy as np
+        >>> from matplotlib import pyplot as plt
+        >>> from metalearn.charts import decisions
+        >>> figure, axes = plt.subplots()
+        >>> decisions(axes, {"pooled": (np.arange(80) % 2, np.linspace(0, 1, 80))}, [0.1, 0.5])
+        >>> plt.close(figure)
+    """
+    curves = {name: net_benefit(y, p, thresholds) for name, (y, p) in pairs.items()}
+    y = np.asarray(next(iter(pairs.values()))[0])
+    curves["act on all"] = net_benefit(y, np.ones(len(y)), thresholds)
+    lines(axes, thresholds, curves, xlabel="threshold t", ylabel="net benefit", ylim=(-0.05, 1.1 * y.mean()))
+
+
+def differences(axes: Axes, groups: Mapping[str, Mapping[str, Sequence[float]]], xlabel: str) -> None:
+    """Draw differences with their intervals, one below the other, and a line at no difference.
+
+    Args:
+        axes: Where to draw.
+        groups: For each group (a hospital) and each method in it: value, lower and upper end.
+        xlabel: What the difference is of.
+
+    Example:
+        >>> from matplotlib import pyplot as plt
+        >>> from metalearn.charts import differences
+        >>> figure, axes = plt.subplots()
+        >>> differences(axes, {"here": {"MAML": (0.1, 0.0, 0.2), "pooled": (0.0, -0.1, 0.1)}}, "AUROC")
+        >>> plt.close(figure)
+    """
+    ticks, height = [], 0.0
+    for group, found in groups.items():
+        for name, (value, low, high) in found.items():
+            axes.plot([low, high], [height] * 2, color=COLOURS.get(name, "0.3"))
+            axes.plot(value, height, "o", color=COLOURS.get(name, "0.3"), markersize=4)
+            ticks.append((height, f"{group}: {name}"))
+            height -= 1
+        height -= 1
+    axes.axvline(0, color="0.4")
+    axes.set_yticks(*zip(*ticks, strict=True), fontsize=7)
+    axes.set_xlabel(xlabel)
