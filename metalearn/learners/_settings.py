@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from metalearn import learners
 from metalearn.learners import Learner
-from metalearn.networks import MLP, BagOfTokens, Conv4, RelationModule, TextTransformer
+from metalearn.networks import MLP, BagOfTokens, Conv4, RelationModule, TextTransformer, TokenWeights
 
 LEARNERS = {name: getattr(learners, name) for name in learners.__all__ if name != "Learner"}
 NETWORKS: dict[str, type[nn.Module]] = {
@@ -25,6 +25,7 @@ NETWORKS: dict[str, type[nn.Module]] = {
     "ReLU": nn.ReLU,
     "BagOfTokens": BagOfTokens,
     "TextTransformer": TextTransformer,
+    "TokenWeights": TokenWeights,
 }
 _LOSS_NAMES = ["cross_entropy", "nll_loss", "multi_margin_loss", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"]
 LOSSES: dict[str, Callable[..., Tensor]] = {name: getattr(F, name) for name in _LOSS_NAMES}

@@ -11,7 +11,7 @@ from metalearn.networks.norms import (
     set_statistics,
 )
 from metalearn.networks.recurrent import LSTMCell
-from metalearn.networks.text import BagOfTokens, TextTransformer
+from metalearn.networks.text import BagOfTokens, TextTransformer, TokenWeights
 
 __all__ = [
     "MLP",
@@ -21,6 +21,7 @@ __all__ = [
     "LSTMCell",
     "RelationModule",
     "TextTransformer",
+    "TokenWeights",
     "convert_norms",
     "make_norm",
     "measured_on_support",
