@@ -33,7 +33,7 @@ from metalearn.experiments._open import auroc
 from metalearn.experiments.study import sampler, source
 from metalearn.learners import MAML, Pixels, Prototypical, Transfer
 from metalearn.learners._settings import from_settings, settings_of
-from metalearn.networks import BagOfTokens, TextTransformer, norm_policies
+from metalearn.networks import BagOfTokens, TextTransformer, TokenWeights, norm_policies
 from metalearn.networks.text import mean_of
 
 DATA = Path(os.environ.get("METALEARN_DATA") or Path(__file__).parents[2] / "shared" / "data")
@@ -97,6 +97,18 @@ def test_attention_is_torchs(double):
     x, present = torch.randn(2, 5, 8), TOKENS > 0
     expected = theirs(x, x, x, key_padding_mask=~present, need_weights=False)[0]
     torch.testing.assert_close(layer.mix(layer._attend(x, present)), expected)
+
+
+def test_token_weights_start_as_nothing_and_weigh_the_cosine(double):
+    model, x = TokenWeights(6), torch.rand(3, 6)
+    torch.testing.assert_close(model(x), torch.nn.functional.normalize(x, dim=1))
+    model.log_weight.data = torch.randn(6)
+    x[0] = 0
+    weighted = x * model.log_weight.exp()
+    torch.testing.assert_close(model(x)[1], weighted[1] / weighted[1].norm())
+    assert torch.equal(model(x)[0], torch.zeros(6))
+    model(x).sum().backward()
+    assert model.log_weight.grad.isfinite().all()
 
 
 def test_the_mean_of_vectors_that_are_present():

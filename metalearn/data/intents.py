@@ -26,7 +26,8 @@ def intents(name: str = "clinc150+banking77", form: Form = "tokens") -> Splits:
             intents of one bank, 40 for training, 12 for validation and 25 for testing. ``"clinc150+banking77"``:
             CLINC150 with all intents of BANKING77 added to the test, and the sentences out of scope as one class.
         form: ``"tokens"``: words, or pieces of words that the training intents lack, ``[n, 32]``. ``"tfidf"``: TF-IDF
-            vectors of words and pairs of words.
+            vectors of words and pairs of words. ``"tfidf-pieces"``: of the tokens, so that pieces of unknown words
+            count, too.
 
     Returns:
         Pools; class names are ``"<domain>/<intent>"``, with ``"banking77"`` for the domain of that set and
@@ -52,7 +53,10 @@ def intents(name: str = "clinc150+banking77", form: Form = "tokens") -> Splits:
         return corpus.tokens(corpus.vocabulary(N_TOKENS, "words"), LENGTH)
     if form == "tfidf":
         return corpus.tfidf(ngram_range=(1, 2), max_features=N_TERMS, sublinear_tf=True)
-    raise ValueError(f"form must be 'tokens' or 'tfidf', got {form!r}")
+    if form == "tfidf-pieces":
+        vocabulary = corpus.vocabulary(N_TOKENS, "words")
+        return corpus.tfidf(analyzer=vocabulary.cut, vocabulary=vocabulary.pieces, sublinear_tf=True)
+    raise ValueError(f"form must be 'tokens', 'tfidf' or 'tfidf-pieces', got {form!r}")
 
 
 def intent_sentences(name: str = "clinc150+banking77") -> Corpus:

@@ -26,7 +26,7 @@ def relations(form: Form = "tokens") -> Splits:
     Args:
         form: ``"tokens"``: words, or pieces of words that the training relations lack, ``[n, 40]``, of the two
             phrases, what stands between them, and three words around. ``"tfidf"``: TF-IDF vectors of words and pairs of
-            words there.
+            words there. ``"tfidf-pieces"``: of the tokens, so that pieces of unknown words count, too.
 
     Returns:
         Pools; class names are ``"<domain>/<relation>"``.
@@ -50,7 +50,10 @@ def relations(form: Form = "tokens") -> Splits:
         return corpus.tokens(corpus.vocabulary(N_TOKENS, "words"), LENGTH)
     if form == "tfidf":
         return corpus.tfidf(ngram_range=(1, 2), max_features=N_TERMS, sublinear_tf=True)
-    raise ValueError(f"form must be 'tokens' or 'tfidf', got {form!r}")
+    if form == "tfidf-pieces":
+        vocabulary = corpus.vocabulary(N_TOKENS, "words")
+        return corpus.tfidf(analyzer=vocabulary.cut, vocabulary=vocabulary.pieces, sublinear_tf=True)
+    raise ValueError(f"form must be 'tokens', 'tfidf' or 'tfidf-pieces', got {form!r}")
 
 
 def relation_sentences() -> Corpus:

@@ -16,7 +16,7 @@ from metalearn._given import at_least_one
 from metalearn.pools import Pool, Splits
 
 Unit = Literal["ngrams", "words"]
-Form = Literal["tokens", "tfidf"]
+Form = Literal["tokens", "tfidf", "tfidf-pieces"]
 PADDING, UNKNOWN, N_SPECIAL = 0, 1, 2  # tokens of their own; those of the vocabulary follow
 SIZES: dict[Unit, tuple[int, int]] = {"ngrams": (1, 3), "words": (1, 4)}  # shortest and longest piece, in characters
 

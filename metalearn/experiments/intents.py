@@ -14,10 +14,27 @@ BATCHES = {"kind": "batches", "batch_size": 120}
 FIT: dict[str, Any] = {"max_seconds": 20, "patience": 5, "validate_every": 500, "outer_lr": 5e-3}
 SLOW: dict[str, Any] = {"max_seconds": 30, "patience": 5, "validate_every": 250, "outer_lr": 1e-3}
 GIVEN: dict[str, Any] = {"fit": {"n_steps": 0}, "data": "intents:tfidf"}
+PIECES = {**GIVEN, "data": "intents:tfidf-pieces"}
 METHODS = {
     "TF-IDF nearest mean": Method("Prototypical", PLAIN, {"distance": "cosine"}, **GIVEN),
     "TF-IDF nearest neighbour": Method("Matching", PLAIN, {"temperature": 0.01}, **GIVEN),
     "TF-IDF logistic regression": Method("Transfer", PLAIN, {"n_classes": N_TRAIN, "n_features": 4000}, **GIVEN),
+    "TF-IDF learned weights": Method(
+        "Prototypical", {"encoder": {"network": "TokenWeights", "config": {"n_features": 4000}}},
+        {"distance": "cosine", "temperature": 0.1},
+        {"n_tasks": 4, "n_way": 10, "n_shot": 5, "n_query": 5, "within": "group"},
+        {**FIT, "outer_lr": 1e-2, "validate_every": 100, "validate_on": "CLINC150 5-shot"}, data="intents:tfidf",
+    ),
+    "TF-IDF of pieces, nearest mean": Method("Prototypical", PLAIN, {"distance": "cosine"}, **PIECES),
+    "TF-IDF of pieces, logistic regression": Method(
+        "Transfer", PLAIN, {"n_classes": N_TRAIN, "n_features": 2400}, **PIECES
+    ),
+    "TF-IDF of pieces, learned weights": Method(
+        "Prototypical", {"encoder": {"network": "TokenWeights", "config": {"n_features": 2400}}},
+        {"distance": "cosine", "temperature": 0.1},
+        {"n_tasks": 4, "n_way": 10, "n_shot": 5, "n_query": 5, "within": "group"},
+        {**FIT, "outer_lr": 1e-2, "validate_every": 100, "validate_on": "CLINC150 5-shot"}, data="intents:tfidf-pieces",
+    ),
     "bag, untrained": Method("Prototypical", BAG, fit={"n_steps": 0}),
     "bag, Transfer": Method(
         "Transfer", BAG, {"n_classes": N_TRAIN}, BATCHES,

@@ -17,6 +17,12 @@ METHODS = {
     "TF-IDF nearest mean": Method("Prototypical", PLAIN, {"distance": "cosine"}, **GIVEN),
     "TF-IDF nearest neighbour": Method("Matching", PLAIN, {"temperature": 0.01}, **GIVEN),
     "TF-IDF logistic regression": Method("Transfer", PLAIN, {"n_classes": N_TRAIN, "n_features": 2400}, **GIVEN),
+    "TF-IDF learned weights": Method(
+        "Prototypical", {"encoder": {"network": "TokenWeights", "config": {"n_features": 2400}}},
+        {"distance": "cosine", "temperature": 0.1},
+        {"n_tasks": 4, "n_way": 6, "n_shot": 5, "n_query": 5, "within": "group"},
+        {**FIT, "outer_lr": 1e-2, "validate_every": 100, "validate_on": "5-shot, one script"}, data="languages:tfidf",
+    ),
     "untrained": Method("Prototypical", ENCODER, fit={"n_steps": 0}),
     "Transfer": Method(
         "Transfer", ENCODER, {"n_classes": N_TRAIN}, {"kind": "batches", "batch_size": 120}, {**FIT, "outer_lr": 1e-3}

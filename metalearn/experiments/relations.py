@@ -15,9 +15,26 @@ WIDE = {"n_tasks": 1, "n_way": 20, "n_shot": 1, "n_query": 5}
 FIT: dict[str, Any] = {"max_seconds": 12, "patience": 5, "validate_every": 500, "outer_lr": 5e-3}
 SLOW: dict[str, Any] = {"max_seconds": 20, "patience": 5, "validate_every": 250, "outer_lr": 1e-3}
 GIVEN: dict[str, Any] = {"fit": {"n_steps": 0}, "data": "relations:tfidf"}
+PIECES = {**GIVEN, "data": "relations:tfidf-pieces"}
 METHODS = {
     "TF-IDF nearest mean": Method("Prototypical", PLAIN, {"distance": "cosine"}, **GIVEN),
     "TF-IDF logistic regression": Method("Transfer", PLAIN, {"n_classes": N_TRAIN, "n_features": 4000}, **GIVEN),
+    "TF-IDF learned weights": Method(
+        "Prototypical", {"encoder": {"network": "TokenWeights", "config": {"n_features": 4000}}},
+        {"distance": "cosine", "temperature": 0.1},
+        {"n_tasks": 4, "n_way": 10, "n_shot": 5, "n_query": 5},
+        {**FIT, "outer_lr": 1e-2, "validate_every": 100, "validate_on": "5-shot"}, data="relations:tfidf",
+    ),
+    "TF-IDF of pieces, nearest mean": Method("Prototypical", PLAIN, {"distance": "cosine"}, **PIECES),
+    "TF-IDF of pieces, logistic regression": Method(
+        "Transfer", PLAIN, {"n_classes": N_TRAIN, "n_features": 2000}, **PIECES
+    ),
+    "TF-IDF of pieces, learned weights": Method(
+        "Prototypical", {"encoder": {"network": "TokenWeights", "config": {"n_features": 2000}}},
+        {"distance": "cosine", "temperature": 0.1},
+        {"n_tasks": 4, "n_way": 10, "n_shot": 5, "n_query": 5},
+        {**FIT, "outer_lr": 1e-2, "validate_every": 100, "validate_on": "5-shot"}, data="relations:tfidf-pieces",
+    ),
     "bag, untrained": Method("Prototypical", BAG, fit={"n_steps": 0}),
     "bag, Transfer": Method(
         "Transfer", BAG, {"n_classes": N_TRAIN}, {"kind": "batches", "batch_size": 120}, {**FIT, "outer_lr": 1e-3}

@@ -22,6 +22,7 @@ from metalearn.networks import (
     PairReader,
     RelationModule,
     TextTransformer,
+    TokenWeights,
     WarpDecoder,
 )
 
@@ -39,6 +40,7 @@ NETWORKS: dict[str, type[nn.Module]] = {
     "ReLU": nn.ReLU,
     "BagOfTokens": BagOfTokens,
     "TextTransformer": TextTransformer,
+    "TokenWeights": TokenWeights,
 }
 _LOSS_NAMES = ["cross_entropy", "nll_loss", "multi_margin_loss", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"]
 LOSSES: dict[str, Callable[..., Tensor]] = {name: getattr(F, name) for name in _LOSS_NAMES}

@@ -13,7 +13,7 @@ from metalearn.networks.norms import (
 )
 from metalearn.networks.pictures import PaintDecoder, PairReader, WarpDecoder
 from metalearn.networks.recurrent import LSTMCell
-from metalearn.networks.text import BagOfTokens, TextTransformer
+from metalearn.networks.text import BagOfTokens, TextTransformer, TokenWeights
 
 __all__ = [
     "MLP",
@@ -26,6 +26,7 @@ __all__ = [
     "PairReader",
     "RelationModule",
     "TextTransformer",
+    "TokenWeights",
     "WarpDecoder",
     "convert_norms",
     "make_norm",

@@ -55,6 +55,39 @@ class BagOfTokens(nn.Module):
         return masked(self.linear(mean_of(self.embedding(tokens), known)), known)
 
 
+class TokenWeights(nn.Module):
+    """One learned weight for each entry of a vector, which is then made of length 1: TF-IDF whose weights are learned.
+
+    Weights start at 1, so that vectors of length 1 pass unchanged before training. A vector of zeros stays one.
+
+    Args:
+        n_features: Size of the vectors.
+
+    Attributes:
+        config: The arguments above by name, from which a saved network is built again.
+
+    Raises:
+        ValueError: If the size is below 1.
+
+    Example:
+        >>> import torch
+        >>> from metalearn.networks import TokenWeights
+        >>> TokenWeights(2)(torch.tensor([[3.0, 4.0]]))
+        tensor([[0.6000, 0.8000]], grad_fn=<DivBackward0>)
+    """
+
+    def __init__(self, n_features: int) -> None:
+        super().__init__()
+        at_least_one(n_features=n_features)
+        self.log_weight = nn.Parameter(torch.zeros(n_features))
+        self.n_features = n_features
+        self.config: dict[str, Any] = {"n_features": n_features}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return weighted vectors ``[n, n_features]`` of length 1."""
+        return F.normalize(x * self.log_weight.exp(), dim=-1)
+
+
 class TextTransformer(nn.Module):
     """A small transformer encoder: each token looks at all others, and the mean over tokens is the text's vector.
 
