@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import Literal, overload
 
 import torch
 from torch import Tensor
@@ -161,7 +161,7 @@ def evaluate(
     n_tasks: int = ...,
     n_steps: int | None = ...,
     *,
-    metric: Metric | None = ...,
+    metric: Metric | Literal["loss"] | None = ...,
     higher_is_better: bool | None = ...,
     stream: str = ...,
     seed: int | None = ...,
@@ -174,7 +174,7 @@ def evaluate(
     n_tasks: int,
     n_steps: Sequence[int],
     *,
-    metric: Metric | None = ...,
+    metric: Metric | Literal["loss"] | None = ...,
     higher_is_better: bool | None = ...,
     stream: str = ...,
     seed: int | None = ...,
@@ -186,7 +186,7 @@ def evaluate(
     n_tasks: int = 600,
     n_steps: int | Sequence[int] | None = None,
     *,
-    metric: Metric | None = None,
+    metric: Metric | Literal["loss"] | None = None,
     higher_is_better: bool | None = None,
     stream: str = "test",
     seed: int | None = None,
@@ -203,8 +203,8 @@ def evaluate(
         n_tasks: Number of tasks, at least 2; the literature uses 600 or more.
         n_steps: Inner steps at test time; ``None``: as trained; a sequence: a score for each.
         metric: ``metric(prediction, target) -> scalar`` of one task; by default accuracy for classes and mean squared
-            error for regression.
-        higher_is_better: Direction of the metric; by default higher, for the mean squared error lower.
+            error for regression. ``"loss"``: the learner's own outer objective, such as a bound on a likelihood.
+        higher_is_better: Direction of the metric; by default higher, for the mean squared error and the loss lower.
         stream: Stream of the seed from which tasks are drawn: ``"test"``, or ``"validation"`` while anything is still
             chosen; neither shares a task with the other or with training (:func:`metalearn.runtime.stream`).
         seed: Seed of the tasks; ``None``: :func:`metalearn.runtime.default_seed`.
@@ -214,7 +214,8 @@ def evaluate(
         A score, or a dictionary from each number of steps to its score.
 
     Raises:
-        ValueError: If ``n_tasks`` is below 2, or a task's values or shapes are wrong.
+        ValueError: If ``n_tasks`` is below 2, ``n_steps`` is given beside the loss, or a task's values or shapes are
+            wrong.
 
     Example:
         >>> import torch
@@ -229,6 +230,10 @@ def evaluate(
     """
     if n_tasks < 2:
         raise ValueError(f"n_tasks must be at least 2 for an interval, got {n_tasks}")
+    if metric == "loss" and n_steps is not None:
+        raise ValueError(
+            f"the loss is taken after the trained number of inner steps, got n_steps={n_steps}: leave it out"
+        )
     several = isinstance(n_steps, Sequence)
     steps: Sequence[int | None] = n_steps if isinstance(n_steps, Sequence) else [n_steps]
     device = getattr(sample, "device", "cpu")
@@ -249,14 +254,18 @@ def evaluate(
                 bar.update(len(results[-1]))
     finally:
         learner.train(was_training)
-    higher = metric is not mean_squared_error if higher_is_better is None else higher_is_better
+    higher = metric not in (mean_squared_error, "loss") if higher_is_better is None else higher_is_better
     per_task = torch.cat(results).cpu()  # [n_tasks, number of entries in steps]
     scores = [Score.of(column, higher_is_better=higher) for column in per_task.unbind(1)]
     return dict(zip(n_steps, scores, strict=True)) if several else scores[0]  # type: ignore[arg-type]
 
 
-def _score_batch(learner: Learner, batch: Episode, steps: Sequence[int | None], metric: Metric) -> Tensor:
+def _score_batch(
+    learner: Learner, batch: Episode, steps: Sequence[int | None], metric: Metric | Literal["loss"]
+) -> Tensor:
     def score(episode: Episode) -> Tensor:
+        if metric == "loss":
+            return learner.loss(episode).unsqueeze(0)
         values = []
         for n in steps:
             adapted = learner.adapt(episode.support_x, episode.support_y, n_way=episode.n_way, n_steps=n)

@@ -12,7 +12,7 @@ from torch import Tensor
 from metalearn._given import at_least_one, check_inputs, class_ids, dims
 from metalearn._torch import tree_leaves, tree_map
 from metalearn.episodes import Batch, Inputs
-from metalearn.samplers import BatchSampler, EpisodeSampler, PairSampler, TripletSampler
+from metalearn.samplers import BatchSampler, EpisodeSampler, PairSampler, PictureSampler, TripletSampler
 from metalearn.sampling import draws_on
 
 Transform = Callable[[Any, torch.Generator | None], Any]
@@ -207,6 +207,10 @@ class Pool:
     def triplets(self, n_triplets: int) -> TripletSampler:
         """Return a sampler of triplets, as :func:`sample_triplets` draws them."""
         return TripletSampler(self, n_triplets)
+
+    def pictures(self, *, n_tasks: int, n_shot: int, n_query: int, n_latent: int) -> PictureSampler:
+        """Return a sampler of tasks of one class each, from noise to its examples, for learners that generate."""
+        return PictureSampler(self, n_tasks, n_shot, n_query, n_latent)
 
     def read(self, index: Tensor, generator: torch.Generator | None = None) -> Inputs:
         """Return the examples at ``index`` (any shape), converted and transformed as drawing does."""

@@ -17,6 +17,7 @@ from metalearn.sampling import (
     group_members,
     sample_episodes,
     sample_pairs,
+    sample_pictures,
     sample_triplets,
 )
 
@@ -154,6 +155,43 @@ class TripletSampler:
     def __call__(self, generator: torch.Generator | None = None) -> Batch:
         """Draw a batch of triplets."""
         return sample_triplets(self.pool, self.n_triplets, generator)
+
+
+@dataclass(frozen=True)
+class PictureSampler:
+    """Tasks of one class each, from noise to its examples, as :func:`metalearn.sampling.sample_pictures` draws them.
+
+    ``pool.pictures`` makes it.
+
+    Attributes:
+        device: Where the pool lies: a generator of that device draws there.
+
+    Example:
+        >>> import torch
+        >>> from metalearn.data import glyphs
+        >>> sampler = glyphs().test.pictures(n_tasks=2, n_shot=1, n_query=3, n_latent=4)
+        >>> list(sampler(torch.Generator().manual_seed(0)).query_y.shape)
+        [2, 3, 1, 28, 28]
+    """
+
+    pool: Pool
+    n_tasks: int
+    n_shot: int
+    n_query: int
+    n_latent: int
+
+    def __post_init__(self) -> None:
+        check_sizes(self.pool, self.n_tasks, 1, self.n_shot, self.n_query)
+        at_least_one(n_latent=self.n_latent)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the pool lies."""
+        return self.pool.device
+
+    def __call__(self, generator: torch.Generator | None = None) -> Episode:
+        """Draw a batch of tasks."""
+        return sample_pictures(self.pool, self.n_tasks, self.n_shot, self.n_query, self.n_latent, generator)
 
 
 @runtime_checkable

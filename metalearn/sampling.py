@@ -15,7 +15,7 @@ from metalearn.episodes import Batch, Episode, Inputs
 if TYPE_CHECKING:
     from metalearn.pools import Pool
 
-__all__ = ["sample_episodes", "sample_pairs", "sample_triplets"]
+__all__ = ["sample_episodes", "sample_pairs", "sample_pictures", "sample_triplets"]
 
 
 def sample_episodes(
@@ -83,6 +83,42 @@ def sample_episodes(
     support_x, support_y = rows(chosen[:, :, :n_shot])
     query_x, query_y = rows(chosen[:, :, n_shot:])
     return Episode(support_x, support_y, query_x, query_y, n_way=n_way)
+
+
+def sample_pictures(
+    pool: Pool, n_tasks: int, n_shot: int, n_query: int, n_latent: int, generator: torch.Generator | None = None
+) -> Episode:
+    """Draw a batch of tasks of one class each, in which the examples are the targets and noise is the input.
+
+    A learner that generates is given the examples of the support, and is judged by those of the query.
+
+    Args:
+        pool: Where to draw from; its examples are single tensors.
+        n_tasks: Number of tasks, at least 1.
+        n_shot: Examples of the class that are given, at least 1.
+        n_query: Further examples of it, at least 1.
+        n_latent: Size of the noise that stands beside each example, at least 1.
+        generator: Source of randomness; the same state draws the same tasks.
+
+    Returns:
+        A batch of regression tasks: ``support_x [n_tasks, n_shot, n_latent]`` is standard normal noise,
+        ``support_y [n_tasks, n_shot, ...]`` are examples; the query alike.
+
+    Raises:
+        ValueError: If a number is no int or below 1, or a class has too few examples.
+
+    Example:
+        >>> from metalearn.data import glyphs
+        >>> from metalearn.sampling import sample_pictures
+        >>> tasks = sample_pictures(glyphs().test, n_tasks=4, n_shot=1, n_query=8, n_latent=16)
+        >>> list(tasks.support_y.shape), list(tasks.query_x.shape), tasks.n_way
+        ([4, 1, 1, 28, 28], [4, 8, 16], None)
+    """
+    at_least_one(n_latent=n_latent)
+    drawn = sample_episodes(pool, n_tasks, 1, n_shot, n_query, generator)
+    device = draws_on(generator, pool)
+    noise = torch.randn(n_tasks, n_shot + n_query, n_latent, generator=generator, device=device).to(pool.device)
+    return Episode(noise[:, :n_shot], drawn.support_x, noise[:, n_shot:], drawn.query_x)
 
 
 def sample_pairs(pool: Pool, n_pairs: int, generator: torch.Generator | None = None) -> Batch:

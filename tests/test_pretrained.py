@@ -90,11 +90,12 @@ def difference(
     splits = source(test.get("data", record.content["data"]["name"]))
     sizes = {key: value for key, value in test.items() if key not in NO_SIZES}
     tasks = sampler(getattr(splits, "test", splits), n_tasks=TASKS_PER_DRAW, **sizes)
-    found = evaluate(learner, tasks, n_tasks, row["n_steps"], stream="test", seed=0).per_task
+    metric = test.get("metric")
+    found = evaluate(learner, tasks, n_tasks, row["n_steps"], metric=metric, stream="test", seed=0).per_task
     if "n_answers" in row:
         same = (found - recorded).abs() * row["n_answers"] < 1.01
     else:
-        diverged = [~(values <= test["diverged_above"]) for values in (found, recorded)]  # so that NaN counts, too
+        diverged = [~(values <= test.get("diverged_above", torch.inf)) for values in (found, recorded)]  # so that NaN counts, too
         same = torch.isclose(found, recorded, rtol=1e-3, atol=0) | (diverged[0] & diverged[1])
     lost = [(k, recorded[k].item(), found[k].item()) for k in (~same).nonzero().flatten().tolist()]
     return lost, (found.median().item(), recorded.median().item())

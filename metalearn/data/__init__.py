@@ -12,11 +12,13 @@ from metalearn.data.glyphs import glyphs
 from metalearn.data.grey import grey
 from metalearn.data.mnist import mnist, mnist_parts
 from metalearn.data.omniglot import omniglot
+from metalearn.data.pages import Page, pages
 from metalearn.data.sinusoids import Sinusoids, sinusoids
 from metalearn.pools import Pool, Splits
 from metalearn.samplers import TaskFamily
 
 __all__ = [
+    "Page",
     "Sinusoids",
     "Splits",
     "checksum",
@@ -30,6 +32,7 @@ __all__ = [
     "mnist",
     "mnist_parts",
     "omniglot",
+    "pages",
     "read_image",
     "sinusoids",
 ]

@@ -153,7 +153,8 @@ class Record:
         return plotting.table(*self.cells(test, seed))
 
     def _title(self, test: str, at: float | None) -> str:
-        unit = "%" if any("n_answers" in row for part in self.parts() for row in part["rows"]) else "median error"
+        percent = any("n_answers" in row for part in self.parts() for row in part["rows"])
+        unit = "%" if percent else f"median {self.tests[test].get('metric', 'error')}"
         return f"{test if at is None else f'after {at:g} s'}, {unit}"
 
     def _cell(self, method: str, test: str, n_steps: int | None, seed: int, at: float | None) -> str:

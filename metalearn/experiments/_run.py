@@ -31,7 +31,7 @@ from metalearn.runtime import pick_device, stream
 from metalearn.training import History, cosine, fit, read_checkpoint
 
 N_VALIDATION_TASKS = 200
-NO_SIZES = ("n_tasks", "diverged_above", "data")  # of a test: what its sampler is not told
+NO_SIZES = ("n_tasks", "diverged_above", "data", "metric")  # of a test: what its sampler is not told
 
 
 def run(
@@ -174,7 +174,9 @@ class _Part:
             optimizer=_optimizer(learner, options.outer_lr, options.head_lr or options.outer_lr),
             schedule=cosine(options.n_steps) if options.schedule == "cosine" else None,
             max_grad_norm=options.max_grad_norm,
-            validate=lambda: score(evaluate(learner, validate, N_VALIDATION_TASKS, stream="validation", seed=0)),
+            validate=lambda: score(
+                evaluate(learner, validate, N_VALIDATION_TASKS, metric=test.get("metric"), stream="validation", seed=0)
+            ),
             validate_every=options.validate_every,
             patience=options.patience,
             max_seconds=budget,
@@ -234,7 +236,8 @@ class _Part:
             for key, value in chosen.items():
                 setattr(tested, key, value)
             steps = method.test.get("n_steps")
-            scores = evaluate(tested, self._tasks(pool, test), test["n_tasks"], steps, stream="test", seed=0)
+            metric, tasks = test.get("metric"), self._tasks(pool, test)
+            scores = evaluate(tested, tasks, test["n_tasks"], steps, metric=metric, stream="test", seed=0)
             for k, score in scores.items() if isinstance(scores, dict) else [(None, scores)]:
                 rows.append({"test": name, "n_steps": k, **also, **chosen, **summary(score, test)})
         return rows

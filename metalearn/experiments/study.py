@@ -19,7 +19,7 @@ from metalearn.data.omniglot import VINYALS
 from metalearn.learners._settings import known_learners
 
 RUNNER = 1  # in each digest; raise it when a change of the runner, of fit or of the samplers moves all numbers
-KINDS = ("episodes", "batches", "pairs", "triplets")  # samplers of a pool
+KINDS = ("episodes", "batches", "pairs", "triplets", "pictures")  # samplers of a pool
 TASKS_PER_DRAW = 20  # tests draw so many tasks at a time: the draws decide which tasks they are
 
 
@@ -123,7 +123,8 @@ class Study:
         methods: Each under its label, in the order of the table.
         tests: Sizes of each test under its name; ``"n_tasks"`` is their number, ``"within": "group"`` draws the
             classes of a task from one group (the part of a class's name before the first slash), ``"diverged_above"``
-            is the error above which a task counts as diverged, ``"data"`` names another source for this test.
+            is the error above which a task counts as diverged, ``"data"`` names another source for this test,
+            ``"metric": "loss"`` scores by the learner's own objective.
         data: ``"glyphs"``, ``"digits"``, ``"omniglot:vinyals"`` (or another split), ``"cifar100:nature"``,
             ``"grey:mnist"`` (or another name that :func:`metalearn.data.grey` takes), ``"sinusoids"``.
         seeds: Of initial weights and training tasks; test tasks are the same for all.

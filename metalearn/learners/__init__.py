@@ -2,6 +2,7 @@
 
 from metalearn.learners._base import Learner
 from metalearn.learners.anil import ANIL
+from metalearn.learners.conditional_vae import ConditionalVAE
 from metalearn.learners.hypernetwork import HyperNetwork
 from metalearn.learners.implicit_maml import ImplicitMAML
 from metalearn.learners.learned_optimizer import LearnedOptimizer
@@ -21,6 +22,7 @@ from metalearn.learners.transfer import Transfer
 __all__ = [
     "ANIL",
     "MAML",
+    "ConditionalVAE",
     "HyperNetwork",
     "ImplicitMAML",
     "LearnedOptimizer",

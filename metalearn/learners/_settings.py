@@ -13,12 +13,15 @@ from torch.nn import functional as F
 
 from metalearn import learners
 from metalearn.learners import Learner
-from metalearn.networks import MLP, Conv4, RelationModule
+from metalearn.networks import MLP, Conv4, PaintDecoder, PairReader, RelationModule, WarpDecoder
 
 LEARNERS = {name: getattr(learners, name) for name in learners.__all__ if name != "Learner"}
 NETWORKS: dict[str, type[nn.Module]] = {
     "Conv4": Conv4,
     "MLP": MLP,
+    "PaintDecoder": PaintDecoder,
+    "PairReader": PairReader,
+    "WarpDecoder": WarpDecoder,
     "RelationModule": RelationModule,
     "Flatten": nn.Flatten,
     "Identity": nn.Identity,

@@ -10,6 +10,7 @@ from metalearn.networks.norms import (
     norm_policies,
     set_statistics,
 )
+from metalearn.networks.pictures import PaintDecoder, PairReader, WarpDecoder
 from metalearn.networks.recurrent import LSTMCell
 
 __all__ = [
@@ -17,7 +18,10 @@ __all__ = [
     "BatchStatistics",
     "Conv4",
     "LSTMCell",
+    "PaintDecoder",
+    "PairReader",
     "RelationModule",
+    "WarpDecoder",
     "convert_norms",
     "make_norm",
     "measured_on_support",
