@@ -95,7 +95,8 @@ def difference(
     if "n_answers" in row:
         same = (found - recorded).abs() * row["n_answers"] < 1.01
     else:
-        diverged = [~(values <= test.get("diverged_above", torch.inf)) for values in (found, recorded)]  # so that NaN counts, too
+        limit = test.get("diverged_above", torch.inf)
+        diverged = [~(values <= limit) for values in (found, recorded)]  # so that NaN counts, too
         same = torch.isclose(found, recorded, rtol=1e-3, atol=0) | (diverged[0] & diverged[1])
     lost = [(k, recorded[k].item(), found[k].item()) for k in (~same).nonzero().flatten().tolist()]
     return lost, (found.median().item(), recorded.median().item())
