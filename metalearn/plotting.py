@@ -236,6 +236,29 @@ def plot_by_steps(axes: Axes, scores: Mapping[int, Score], label: str, *, median
     axes.set_xlabel("inner steps at test time")
 
 
+def plot_accuracies(axes: Axes, curves: Mapping[str, Mapping[Any, Score]], xlabel: str) -> None:
+    """Draw accuracies in percent, with their 95 % intervals, against what was changed: a line for each method.
+
+    Args:
+        axes: Where to draw.
+        curves: By method, scores by value; a method in ``COLOURS`` gets its colour.
+        xlabel: What the values are, with their unit.
+
+    Example:
+        >>> import torch
+        >>> from matplotlib import pyplot as plt
+        >>> from metalearn import Score
+        >>> from metalearn.plotting import plot_accuracies
+        >>> figure, axes = plt.subplots()
+        >>> plot_accuracies(axes, {"MAML": {k: Score.of(torch.rand(60)) for k in (1, 5)}}, "shots")
+        >>> plt.close(figure)
+    """
+    for method, scores in curves.items():
+        means, widths = ([100 * getattr(score, key) for score in scores.values()] for key in ("mean", "ci95"))
+        axes.errorbar(list(scores), means, widths, marker="o", color=COLOURS.get(method), label=method)
+    axes.set(xlabel=xlabel, ylabel="accuracy in %", ylim=(0, 102))
+
+
 def plot_losses(axes: Axes, losses: Sequence[float], label: str, *, window: int = 50) -> None:
     """Draw training losses, averaged over ``window`` steps so that the noise of single batches does not hide them.
 

@@ -6,6 +6,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from metalearn import plotting
 from metalearn.evaluation import Score
 from metalearn.experiments import _store
@@ -88,6 +90,21 @@ class Record:
         part, row = self.part(method, seed), self.row(method, test, n_steps, seed, at)
         per_task = _store.unpack(part, row, _store.read_values(self.name, self.home)[part["values"]])
         return Score.of(per_task, higher_is_better="n_answers" in row)
+
+    def over_seeds(self, method: str, test: str | None = None, n_steps: int | None = None) -> Score:
+        """Return the score of a row with each task's mean over all seeds that were trained; see :meth:`score`.
+
+        Its interval says how much depends on the tasks. All seeds are tested on the same ones.
+
+        Example:
+            >>> from metalearn import experiments
+            >>> experiments.load("glyphs").over_seeds("Prototypical").n_tasks
+            600
+        """
+        seeds = [part["seed"] for part in self.parts(method)]
+        scores = [self.score(method, test, n_steps, seed) for seed in seeds or [0]]
+        values = torch.stack([score.per_task.double() for score in scores]).mean(0)
+        return Score.of(values, higher_is_better=scores[0].higher_is_better)
 
     def curve(self, method: str, seed: int = 0) -> tuple[list[float], list[float], list[float]]:
         """Return how validation went: processor seconds of training, means, half-widths of their 95 % intervals.
