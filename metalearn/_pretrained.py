@@ -24,7 +24,7 @@ def pretrained(method: str, data: str, *, n_way: int | None = 5, n_shot: int | N
     Args:
         method: The method's name in the study, in small letters with underscores: ``"maml"``, ``"first_order_maml"``,
             ``"siamese_contrastive"``. Where a study trained several variants, each has to be named in full.
-        data: The study: ``"glyphs"``, ``"sinusoids"`` or ``"omniglot"``.
+        data: The study, one of ``experiments.STANDING``: ``"glyphs"``, ``"sinusoids"``, ``"linear_problems"``, …
         n_way: Number of classes of the tasks for which the weights were chosen. Sine waves have none: leave it out.
         n_shot: Support examples of each class of these tasks; leave it out for sine waves, too (10 points). The learner
             takes tasks of other sizes where its method does.

@@ -35,6 +35,9 @@ COLOURS = {  # one colour per method throughout the book, told apart by colour-b
     "hypernetwork": "#AA4466",
     "meta network": "#4477AA",
     "neural process": "#999933",
+    "in context": "#1B4F9C",
+    "ridge": "#222222",
+    "least squares": "#EE8866",
     "Adam": "#333333",
     "SGD": "#BBBBBB",
     "truth": "#000000",
@@ -276,6 +279,31 @@ def draw_adaptation(axes: Axes) -> None:
     axes.text(-0.2, -0.95, "inner loop:\none gradient step", fontsize=9)
     axes.set(xlim=(-3.5, 4.6), ylim=(-1.6, 1.5))
     axes.set_axis_off()
+
+
+def draw_attention(axes: Axes, sees: Tensor, n_support: int) -> None:
+    """Draw who sees whom when a transformer reads a support set and answers queries.
+
+    Args:
+        axes: Where to draw.
+        sees: Whether the token of a row sees that of a column, bool ``[n_tokens, n_tokens]``, the support first.
+        n_support: How many of the tokens are examples of the support; the others are queries, at most 26.
+
+    Example:
+        >>> import torch
+        >>> from matplotlib import pyplot as plt
+        >>> from metalearn.plotting import draw_attention
+        >>> figure, axes = plt.subplots()
+        >>> draw_attention(axes, torch.eye(5, dtype=torch.bool), n_support=3)
+        >>> plt.close(figure)
+    """
+    names = [f"$(x_{{{i + 1}}}, y_{{{i + 1}}})$" for i in range(n_support)]
+    names += [f"$x_{chr(97 + i)}$" for i in range(len(sees) - n_support)]
+    axes.imshow(sees.float().numpy(), cmap="Blues", vmin=0, vmax=1.6)
+    axes.set_xticks(range(len(sees)), names, rotation=60)
+    axes.set_yticks(range(len(sees)), names)
+    axes.set(xlabel="is seen", ylabel="token that looks")
+    axes.grid(False)
 
 
 def draw_process(axes: Axes) -> None:

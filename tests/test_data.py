@@ -72,7 +72,7 @@ def test_importing_the_data_imports_no_optional_library():
 
 def test_load_by_name():
     assert load("digits").test.class_names == ("7", "8", "9")
-    with pytest.raises(ValueError, match="one of 'glyphs', 'digits', .*got 'mnist2'"):
+    with pytest.raises(ValueError, match=r"one of 'glyphs', 'digits', .*got 'mnist2'"):
         load("mnist2")
 
 

@@ -16,6 +16,7 @@ from metalearn.learners import (
     MAML,
     HyperNetwork,
     ImplicitMAML,
+    InContext,
     LearnedOptimizer,
     Learner,
     Matching,
@@ -39,6 +40,7 @@ FACTORIES = {  # a new learner is entered here, each of its kinds with a comma a
     "NeuralProcess, per class": lambda: NeuralProcess(encoder(), per_class=True, n_hidden=32, n_embedding=16),
     "HyperNetwork": lambda: HyperNetwork(encoder(), MLP([8, N_WAY]), N_WAY, n_hidden=32, n_embedding=16),
     "ImplicitMAML": lambda: ImplicitMAML(model(), 0.3, 5, strength=0.3, n_cg_steps=3),
+    "InContext": lambda: InContext(encoder(), N_WAY, width=32, n_layers=1),
     "LearnedOptimizer": lambda: LearnedOptimizer(model(), 3, n_hidden=8),
     "MAML": lambda: MAML(model(), 0.3, 5),
     "MAML, multi-step loss": lambda: MAML(model(), 0.3, 3, step_weights=[0.2, 0.3, 0.5]),
@@ -62,8 +64,8 @@ FACTORIES = {  # a new learner is entered here, each of its kinds with a comma a
     "Transfer, fine-tuning": lambda: Transfer(encoder(), 200, encoder_lr=0.01, n_inner_steps=5),
 }
 STARTS = {"ANIL", "ImplicitMAML", "LearnedOptimizer", "MAML", "MetaLSTM", "MetaSGD", "Reptile"}  # learn an initial head
-NAMED = {"HyperNetwork", "MetaNetwork", "NeuralProcess"}  # have an output for each class by its number
-SLUGGISH = {"HyperNetwork", "NeuralProcess"}  # must learn to compare from scratch, which takes them more steps
+NAMED = {"HyperNetwork", "InContext", "MetaNetwork", "NeuralProcess"}  # have an output for each class by its number
+SLUGGISH = {"HyperNetwork", "InContext", "NeuralProcess"}  # learn to compare from scratch, which takes more steps
 ITERATES = {name for name in FACTORIES if name.split(",")[0] in STARTS | {"Transfer"}}  # learners with inner steps
 EQUIVARIANT = {  # a permutation of the classes permutes the predictions, exactly
     name for name in FACTORIES if name.split(",")[0] not in STARTS | NAMED or "per class" in name
@@ -199,7 +201,8 @@ def test_chance_on_random_labels(learner, name):
         assert len(predictions(learner, episodes()[0]).argmax(1).unique()) > 1  # at chance by guessing, not by silence
 
 
-N_STEPS = {"HyperNetwork": 250, "MetaNetwork": 160, "NeuralProcess": 250}  # of training; 120 for all others
+N_STEPS = {"HyperNetwork": 250, "InContext": 250, "MetaNetwork": 160, "NeuralProcess": 250}  # 120 for all others
+RATES = {"InContext": 3e-3}  # 0.01 for all others, at which a transformer does not learn
 
 
 @pytest.mark.slow
@@ -207,7 +210,8 @@ def test_learns_a_toy_in_seconds(learner, name):
     test = sampler(toy(1), 100, n_shot=5)
     before = evaluate(learner, test)
     n_steps = N_STEPS.get(name.split(",")[0], 120)
-    history = fit(learner, training_sampler(name, toy(0, 200), n_shot=5), n_steps, outer_lr=0.01, progress=False)
+    sample, rate = training_sampler(name, toy(0, 200), n_shot=5), RATES.get(name, 0.01)
+    history = fit(learner, sample, n_steps, outer_lr=rate, progress=False)
     after = evaluate(learner, test)
     assert after.mean > before.mean + 0.15 and after.mean > (0.65 if name.split(",")[0] in SLUGGISH else 0.8)
     assert sum(history.losses[-20:]) < sum(history.losses[:20])

@@ -86,3 +86,11 @@ def test_the_diagram_of_the_process_leads_from_box_to_box(axes):
     (back,) = [(x, end_x) for x, y, end_x, end_y in arrows if y == end_y and x > end_x and y > 1]  # the meta-update
     columns = {name: x for x, y, name in boxes if y == 1}
     assert back == (columns["loss"], columns["adapt"])
+
+
+def test_who_sees_whom_is_drawn_cell_by_cell_with_names(axes):
+    sees = torch.tensor([[1, 1, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 0, 1]]).bool()
+    plotting.draw_attention(axes, sees, n_support=2)
+    shown = torch.as_tensor(axes.get_images()[0].get_array().filled())
+    assert torch.equal(shown.bool(), sees)
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["$(x_{1}, y_{1})$", "$(x_{2}, y_{2})$", "$x_a$", "$x_b$"]

@@ -5,11 +5,13 @@ from typing import Any
 
 from metalearn.data._checksum import digest
 from metalearn.data._torchvision import import_torchvision
+from metalearn.data.ciphers import Ciphers, ciphers
 from metalearn.data.digits import digits
 from metalearn.data.folder import folder, read_image
 from metalearn.data.glyphs import glyphs
 from metalearn.data.intents import intent_sentences, intents, out_of_scope
 from metalearn.data.languages import language_names, languages
+from metalearn.data.linear_problems import LinearProblems, linear_problems
 from metalearn.data.mnist import mnist, mnist_parts
 from metalearn.data.omniglot import omniglot
 from metalearn.data.relations import relation_sentences, relations
@@ -19,11 +21,14 @@ from metalearn.pools import Pool, Splits
 from metalearn.samplers import TaskFamily
 
 __all__ = [
+    "Ciphers",
     "Corpus",
+    "LinearProblems",
     "Sinusoids",
     "Splits",
     "Vocabulary",
     "checksum",
+    "ciphers",
     "digits",
     "folder",
     "glyphs",
@@ -32,6 +37,7 @@ __all__ = [
     "intents",
     "language_names",
     "languages",
+    "linear_problems",
     "load",
     "mnist",
     "mnist_parts",

@@ -22,8 +22,11 @@ __all__ = [
     "standing",
 ]
 
-STANDING: tuple[str, ...] = ("sinusoids", "glyphs", "omniglot")  # the order of the queue; a file here for each
-STANDING += ("languages", "intents", "relations")
+STANDING = (  # the order of the queue; a file here for each
+    "sinusoids", "glyphs", "omniglot",
+    "linear_problems", "ciphers", "in_context",
+    "languages", "intents", "relations",
+)  # fmt: skip
 
 
 def standing() -> dict[str, Study]:

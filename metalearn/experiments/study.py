@@ -11,7 +11,8 @@ from functools import cache
 from typing import Any
 
 from metalearn import data as sources
-from metalearn.data import intent_sentences, language_names, relation_sentences
+from metalearn.data import language_names
+from metalearn.data._sentences import HOMES
 from metalearn.data.glyphs import SHA256 as GLYPHS
 from metalearn.data.omniglot import SHA256 as OMNIGLOT
 from metalearn.data.omniglot import VINYALS
@@ -19,8 +20,9 @@ from metalearn.experiments._open import OpenTasks
 from metalearn.learners._settings import known_learners
 
 RUNNER = 1  # in each digest; raise it when a change of the runner, of fit or of the samplers moves all numbers
+FAMILIES = ("sinusoids", "linear_problems", "ciphers")  # sources that make their data themselves
 KINDS = ("episodes", "batches", "pairs", "triplets")  # samplers of a pool
-TEXTS = {"languages": language_names, "intents": intent_sentences, "relations": relation_sentences}
+TEXTS = {"languages": (), "intents": ("clinc150", "banking77"), "relations": ("fewrel_val",)}  # and their files
 TASKS_PER_DRAW = 20  # tests draw so many tasks at a time: the draws decide which tasks they are
 
 
@@ -128,8 +130,9 @@ class Study:
             groups whose classes are tested, ``"unknown"`` lists groups of which no class is tested and as many queries
             come as of known classes (the score is then the AUROC of the top logit, known against unknown),
             ``"diverged_above"`` is the error above which a task counts as diverged.
-        data: ``"glyphs"``, ``"digits"``, ``"omniglot:vinyals"`` (or another split), ``"sinusoids"``, ``"languages"``,
-            ``"intents"``, ``"relations"`` (or another form of the texts: ``"languages:tfidf"``).
+        data: ``"glyphs"``, ``"digits"``, ``"omniglot:vinyals"`` (or another split); texts: ``"languages"``,
+            ``"intents"``, ``"relations"`` (or another form of them: ``"languages:tfidf"``); or a family:
+            ``"sinusoids"``, ``"linear_problems"``, ``"ciphers"``.
         seeds: Of initial weights and training tasks; test tasks are the same for all.
         snapshots: Processor seconds of training after which the first test is made on the way.
         published: The literature's numbers, to be shown beside ours.
@@ -225,8 +228,8 @@ def slug(label: str) -> str:
 def source(name: str) -> Any:
     """Return what tasks are drawn from: pools of train, validation and test classes, or a task family."""
     kind, _, split = name.partition(":")
-    if kind == "sinusoids":
-        return sources.sinusoids()
+    if kind in FAMILIES:
+        return getattr(sources, kind)()
     option = "form" if kind in TEXTS else "split"
     return sources.load(kind, **({option: split} if split else {}))
 
@@ -239,10 +242,12 @@ def checksum(name: str) -> str:
         return GLYPHS
     if kind == "omniglot":
         return _digest([OMNIGLOT, VINYALS])
-    if kind == "sinusoids":
+    if kind in FAMILIES:
         return _digest(repr(source(name)))
+    if kind == "languages":
+        return _digest([name, *(dict(part) for part in language_names())])  # not of floats, which processors round
     if kind in TEXTS:
-        return _digest([name, *(dict(part) for part in TEXTS[kind]())])  # not of floats, which processors round
+        return _digest([name, *(HOMES[file].sha256 for file in TEXTS[kind])])
     pools = [source(name).train, source(name).validation, source(name).test]
     return _digest([hashlib.sha256(pool.x.numpy().tobytes() + pool.y.numpy().tobytes()).hexdigest() for pool in pools])
 

@@ -4,6 +4,7 @@ from metalearn.learners._base import Learner
 from metalearn.learners.anil import ANIL
 from metalearn.learners.hypernetwork import HyperNetwork
 from metalearn.learners.implicit_maml import ImplicitMAML
+from metalearn.learners.in_context import InContext
 from metalearn.learners.learned_optimizer import LearnedOptimizer
 from metalearn.learners.maml import MAML
 from metalearn.learners.matching import Matching
@@ -23,6 +24,7 @@ __all__ = [
     "MAML",
     "HyperNetwork",
     "ImplicitMAML",
+    "InContext",
     "LearnedOptimizer",
     "Learner",
     "Matching",
