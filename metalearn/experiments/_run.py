@@ -325,7 +325,7 @@ def summary(score: Score, test: Mapping[str, Any]) -> dict[str, Any]:
     values = score.per_task.double()
     diverged = ~values.isfinite() | (values > test.get("diverged_above", math.inf))
     n_answers = test["n_way"] * test["n_query"] if "n_way" in test else 0
-    answers = {"n_answers": n_answers**2 if "unknown" in test else n_answers} if n_answers else {}  # of pairs
+    answers = {"n_answers": 2 * n_answers**2 if "unknown" in test else n_answers} if n_answers else {}  # half pairs
     numbers = {"mean": score.mean, "ci95": score.ci95, "median": score.median}
     share = {"diverged": float(diverged.double().mean()), "n_tasks": score.n_tasks, **answers}
     return {**{key: _digits(x) for key, x in numbers.items()}, **share, "per_task": score.per_task.tolist()}
