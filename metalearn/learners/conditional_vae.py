@@ -28,8 +28,10 @@ class ConditionalVAE(Learner):
 
     Args:
         encoder: From pictures ``[n, ...]`` to codes ``[n, n_features, height, width]``: ``Conv4(downsample="maps")``.
-        posterior: From pictures and given ones to mean and log variance: :class:`PairReader`; for training only.
-        decoder: From noise ``[n, n_latent]``, codes and given pictures to logits: :class:`WarpDecoder`.
+        posterior: From pictures and given ones to mean and log variance, for training only:
+            :class:`metalearn.networks.PairReader`.
+        decoder: From noise ``[n, n_latent]``, codes and given pictures to logits:
+            :class:`metalearn.networks.WarpDecoder`.
         kl_weight: :math:`\lambda`, at least 0; with less than 1 the objective is no bound on the likelihood.
 
     Raises:
