@@ -59,7 +59,7 @@ def sensitivity_at(y: Any, score: Any, specificity: float = 0.9) -> float:
     return float((score[y == 1] > bound).mean())
 
 
-def net_benefit(y: Any, probability: Any, thresholds: Any) -> Numbers:
+def net_benefit(y: Any, probability: Any, thresholds: Any) -> Any:
     """Return the net benefit of acting on all patients whose predicted probability is above a threshold.
 
     It is the share of true positives, less the share of false positives weighted by the odds of the threshold: of two
@@ -98,7 +98,7 @@ def net_benefit(y: Any, probability: Any, thresholds: Any) -> Numbers:
     return result
 
 
-def coverage_curve(confidence: Any, right: Any) -> tuple[Numbers, Numbers]:
+def coverage_curve(confidence: Any, right: Any) -> tuple[Any, Any]:
     """Return which accuracy is reached if only the most confident answers are given, and the others left to a human.
 
     Args:

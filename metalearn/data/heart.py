@@ -36,7 +36,7 @@ class Hospital:
 
     Attributes:
         name: Of the hospital.
-        x: The 13 features of :data:`COLUMNS` ``[n, 13]``, NaN where they are missing.
+        x: The 13 features of ``COLUMNS`` ``[n, 13]``, NaN where they are missing.
         diagnosis: 0 for no narrowed vessel, 1 to 4 for disease ``[n]``.
 
     Example:
