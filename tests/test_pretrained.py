@@ -88,7 +88,7 @@ def difference(
     record, test = RECORDS[data], RECORDS[data].tests[row["test"]]
     n_tasks = row["n_tasks"] if ALL else TASKS_PER_DRAW
     recorded = record.score(label, row["test"], row["n_steps"]).per_task[:n_tasks]
-    splits = source(record.content["data"]["name"])
+    splits = source(record.methods[label].get("data") or record.content["data"]["name"])
     sizes = {key: value for key, value in test.items() if key not in ("n_tasks", "diverged_above")}
     tasks = sampler(getattr(splits, "test", splits), n_tasks=TASKS_PER_DRAW, **sizes)
     metric = auroc if "unknown" in test else None

@@ -42,7 +42,7 @@ def languages(form: Form = "tokens") -> Splits:
     Example:
         >>> from metalearn.data import languages
         >>> languages().train.class_names[0]
-        'Arabic/ar'
+        'Arabic/fa'
     """
     corpus = language_names()
     if form == "tokens":

@@ -39,7 +39,7 @@ class Vocabulary:
         >>> vocabulary.cut("Play ita!")
         [' play', ' it', 'a', '!']
         >>> vocabulary.encode(["play it", "§"], length=3).tolist()
-        [[2, 3, 0], [1, 0, 0]]
+        [[3, 2, 0], [1, 0, 0]]
     """
 
     pieces: tuple[str, ...]
