@@ -37,8 +37,7 @@ METHODS = {
     ),
     "bag, untrained": Method("Prototypical", BAG, fit={"n_steps": 0}),
     "bag, Transfer": Method(
-        "Transfer", BAG, {"n_classes": N_TRAIN}, BATCHES,
-        {**FIT, "validate_every": 1000, "outer_lr": 1e-3},
+        "Transfer", BAG, {"n_classes": N_TRAIN}, BATCHES, {**FIT, "validate_every": 1000, "outer_lr": 1e-3}
     ),
     "bag, Prototypical": Method("Prototypical", BAG, {}, WIDE, FIT),
     "bag, ANIL": Method(
