@@ -23,7 +23,8 @@ from metalearn import Score, _checkpoint, evaluate, experiments
 from metalearn.experiments import Method, Record, Study, _run, _store, run
 from metalearn.experiments import __main__ as cli
 from metalearn.experiments._run import is_done
-from metalearn.experiments.study import TASKS_PER_DRAW, sampler, source
+from metalearn.experiments._sources import sampler, source
+from metalearn.experiments.study import TASKS_PER_DRAW
 from metalearn.learners import MAML, Learner, Pixels
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -22,7 +22,8 @@ from metalearn.deploy import Classifier
 from metalearn.experiments import Record, _store
 from metalearn.experiments._open import auroc
 from metalearn.experiments._run import NO_SIZES
-from metalearn.experiments.study import TASKS_PER_DRAW, sampler, source
+from metalearn.experiments._sources import sampler, source
+from metalearn.experiments.study import TASKS_PER_DRAW
 from metalearn.learners import MAML, Learner
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -30,7 +30,7 @@ from metalearn.data.text import split_words
 from metalearn.deploy import Classifier
 from metalearn.experiments import standing
 from metalearn.experiments._open import auroc
-from metalearn.experiments.study import sampler, source
+from metalearn.experiments._sources import sampler, source
 from metalearn.learners import MAML, Pixels, Prototypical, Transfer
 from metalearn.learners._settings import from_settings, settings_of
 from metalearn.networks import BagOfTokens, TextTransformer, TokenWeights, norm_policies

@@ -22,7 +22,8 @@ from metalearn.evaluation import Score, evaluate
 from metalearn.experiments import _store
 from metalearn.experiments._open import auroc
 from metalearn.experiments._record import training_text
-from metalearn.experiments.study import TASKS_PER_DRAW, Method, Study, n_examples, sampler, source
+from metalearn.experiments._sources import n_examples, sampler, source
+from metalearn.experiments.study import TASKS_PER_DRAW, Method, Study
 from metalearn.learners import Learner
 from metalearn.learners._encoder import EncoderLearner
 from metalearn.learners._settings import from_settings, known_learners
@@ -79,12 +80,11 @@ def run(
         learner = part.learner(method)
         rows = part.snapshots() if trained == label else []
         rows += part.test(learner, method)
+    shipped = training["n_steps"] and study.ships(trained)
     record = {
         **{"method": label, "seed": seed, "digest": study.digest(label, seed), "trained_as": trained},
         **{"training_digest": study.training_digest(label, seed), "values": study.key(label, seed)},
-        "weights": f"{study.name}/{study.key(trained, seed)}.safetensors"
-        if training["n_steps"] and study.ship
-        else None,
+        "weights": f"{study.name}/{study.key(trained, seed)}.safetensors" if shipped else None,
         **training,
         **_store.environment(),
         "rows": rows,

@@ -44,4 +44,5 @@ TESTS = {
     for source in SOURCES
     for k in (1, 5)
 }
-STUDY = Study("across", METHODS, TESTS, "grey:glyphs", snapshots=())
+SHIP = tuple(f"{learner} on {source}" for learner in ("Prototypical", "Transfer") for source in ("glyphs", "digits"))
+STUDY = Study("across", METHODS, TESTS, "grey:glyphs", snapshots=(), ship=SHIP)

@@ -43,4 +43,5 @@ TESTS = {
     "1-shot, one script": {"n_shot": 1, "within": "group", **SIZES},
     "5-shot, one script": {"n_shot": 5, "within": "group", **SIZES},
 }
-STUDY = Study("languages", METHODS, TESTS, "languages", snapshots=())
+SHIP = ("Prototypical", "TF-IDF learned weights")
+STUDY = Study("languages", METHODS, TESTS, "languages", snapshots=(), ship=SHIP)

@@ -31,4 +31,4 @@ METHODS = {
 }  # fmt: skip
 SIZES = {"n_query": 5, "n_tasks": 600}
 TESTS = {f"5-way {k}-shot": {"n_way": 5, "n_shot": k, **SIZES} for k in (1, 5)}
-STUDY = Study("natural", METHODS, TESTS, "cifar100:nature", snapshots=())
+STUDY = Study("natural", METHODS, TESTS, "cifar100:nature", snapshots=(), ship=False)

@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from functools import cache
 from typing import Any
 
-from metalearn import data as sources
-from metalearn.data import intent_sentences, language_names, relation_sentences
-from metalearn.data.cifar100 import SHA256 as CIFAR100
-from metalearn.data.glyphs import SHA256 as GLYPHS
-from metalearn.data.mnist import SHA256 as MNIST
-from metalearn.data.omniglot import SHA256 as OMNIGLOT
-from metalearn.data.omniglot import VINYALS
-from metalearn.experiments._open import OpenTasks
+from metalearn.experiments._sources import checksum, digest_of
 from metalearn.learners._settings import known_learners
 
 RUNNER = 1  # in each digest; raise it when a change of the runner, of fit or of the samplers moves all numbers
-KINDS = ("episodes", "batches", "pairs", "triplets", "pictures")  # samplers of a pool
-TEXTS = {"languages": language_names, "intents": intent_sentences, "relations": relation_sentences}
-FAMILIES: dict[str, Callable[[], Any]] = {  # sources that make their tasks themselves
-    "sinusoids": sources.sinusoids,
-    "linear_problems": sources.linear_problems,
-    "ciphers": sources.ciphers,
-    "sites": sources.sites,
-    "slides": sources.slides,
-}
 TASKS_PER_DRAW = 20  # tests draw so many tasks at a time: the draws decide which tasks they are
 
 
@@ -145,7 +127,8 @@ class Study:
         seeds: Of initial weights and training tasks; test tasks are the same for all.
         snapshots: Processor seconds of training after which the first test is made on the way.
         published: The literature's numbers, to be shown beside ours.
-        ship: Whether trained weights come with the package; where the data do not, they are of little use.
+        ship: Whether trained weights come with the package, or the labels of the methods whose weights do; where the
+            data do not come along, they are of little use.
 
     Raises:
         ValueError: If something is no plain data, or an option is unknown.
@@ -165,7 +148,7 @@ class Study:
     seeds: tuple[int, ...] = (0, 1, 2)
     snapshots: tuple[float, ...] = (60, 180)
     published: Mapping[str, Any] = field(default_factory=dict)
-    ship: bool = True
+    ship: bool | tuple[str, ...] = True
 
     def __post_init__(self) -> None:
         known, learners = [entry.name for entry in fields(Fit)], known_learners()
@@ -186,6 +169,10 @@ class Study:
             raise ValueError(f"the study {self.name} has no method {name!r}; it has {list(self.methods)}")
         return found
 
+    def ships(self, label: str) -> bool:
+        """Return whether the weights of a method come with the package."""
+        return self.ship if isinstance(self.ship, bool) else label in self.ship
+
     def key(self, label: str, seed: int) -> str:
         """Return the name of a part in files."""
         return f"{slug(label)}-seed{seed}"
@@ -204,7 +191,7 @@ class Study:
         revision = getattr(known_learners()[method.learner], "revision", 1)
         data = method.data or self.data
         source = [data, checksum(data)]
-        return _digest([RUNNER, method.settings, revision, dict(method.episodes), how, sizes, source, seed])
+        return digest_of([RUNNER, method.settings, revision, dict(method.episodes), how, sizes, source, seed])
 
     def digest(self, label: str, seed: int) -> str:
         """Return the digest of all that decides the numbers of a part: its weights, and how it is tested."""
@@ -213,7 +200,7 @@ class Study:
         for test in tests.values():
             if "data" in test:
                 test["data"] = [test["data"], checksum(test["data"])]
-        return _digest([self.training_digest(label, seed), method.settings, dict(method.test), tests])
+        return digest_of([self.training_digest(label, seed), method.settings, dict(method.test), tests])
 
     def describe(self) -> dict[str, Any]:
         """Return the study as plain data, as its record holds it."""
@@ -234,71 +221,3 @@ def slug(label: str) -> str:
     """
     apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", label)
     return re.sub(r"[^a-z0-9]+", "_", apart.lower()).strip("_")
-
-
-@cache
-def source(name: str) -> Any:
-    """Return what tasks are drawn from: pools of train, validation and test classes, or a task family."""
-    kind, _, split = name.partition(":")
-    if kind in FAMILIES:
-        return FAMILIES[kind]()
-    if kind == "grey":
-        return sources.grey(split)
-    option = "form" if kind in TEXTS else "split"
-    return sources.load(kind, **({option: split} if split else {}))
-
-
-@cache
-def checksum(name: str) -> str:
-    """Return the checksum of a source of tasks, without reading it where its loader verifies it."""
-    kind, _, of = name.partition(":")
-    if kind == "grey":  # resized pixels may differ by a level between processors, so that it is that of the originals
-        return _digest(["grey", MNIST if of == "mnist" else checksum(of)])
-    if kind == "glyphs":
-        return GLYPHS
-    if kind == "cifar100":
-        return CIFAR100
-    if kind == "omniglot":
-        return _digest([OMNIGLOT, VINYALS])
-    if kind in FAMILIES:
-        return _digest(repr(source(name)))
-    if kind in TEXTS:
-        return _digest([name, *(dict(part) for part in TEXTS[kind]())])  # not of floats, which processors round
-    pools = [source(name).train, source(name).validation, source(name).test]
-    return _digest([hashlib.sha256(pool.x.numpy().tobytes() + pool.y.numpy().tobytes()).hexdigest() for pool in pools])
-
-
-def sampler(
-    pool: Any,
-    kind: str = "episodes",
-    within: str | None = None,
-    only: Sequence[str] | None = None,
-    unknown: Sequence[str] | None = None,
-    **sizes: int,
-) -> Callable[..., Any]:
-    """Return what draws batches: from a pool of a source, or of some of its groups, or from a task family."""
-    if kind not in KINDS:
-        raise ValueError(f"episodes are drawn as one of the kinds {KINDS}, got {kind!r}")
-    others = None if unknown is None else _of_groups(pool, unknown)
-    if only is not None:
-        pool = _of_groups(pool, only)
-    groups = {"groups": [name.split("/")[0] for name in pool.class_names]} if within else {}
-    found: Callable[..., Any] = getattr(pool, kind)(**sizes, **groups)
-    return found if others is None else OpenTasks(pool.episodes(**sizes, **groups), others)
-
-
-def _of_groups(pool: Any, groups: Sequence[str]) -> Any:
-    """Return the pool of the classes of some groups."""
-    return pool.select([i for i, name in enumerate(pool.class_names) if name.split("/")[0] in groups])
-
-
-def n_examples(episodes: Mapping[str, Any]) -> int:
-    """Return how many images or points one training step draws."""
-    for key, factor in (("batch_size", 1), ("n_pairs", 2), ("n_triplets", 3)):
-        if key in episodes:
-            return factor * int(episodes[key])
-    return int(episodes["n_tasks"] * episodes.get("n_way", 1) * (episodes["n_shot"] + episodes["n_query"]))
-
-
-def _digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,99 @@
+"""What studies draw tasks from: sources by name, their checksums, and samplers from plain data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from metalearn import data as sources
+from metalearn.data import intent_sentences, language_names, relation_sentences
+from metalearn.data.cifar100 import SHA256 as CIFAR100
+from metalearn.data.glyphs import SHA256 as GLYPHS
+from metalearn.data.mnist import SHA256 as MNIST
+from metalearn.data.omniglot import SHA256 as OMNIGLOT
+from metalearn.data.omniglot import VINYALS
+from metalearn.experiments._open import OpenTasks
+
+KINDS = ("episodes", "batches", "pairs", "triplets", "pictures")  # samplers of a pool
+TEXTS = {"languages": language_names, "intents": intent_sentences, "relations": relation_sentences}
+FAMILIES: dict[str, Callable[[], Any]] = {  # sources that make their tasks themselves
+    "sinusoids": sources.sinusoids,
+    "linear_problems": sources.linear_problems,
+    "ciphers": sources.ciphers,
+    "sites": sources.sites,
+    "slides": sources.slides,
+}
+
+
+@cache
+def source(name: str) -> Any:
+    """Return what tasks are drawn from: pools of train, validation and test classes, or a task family."""
+    kind, _, split = name.partition(":")
+    if kind in FAMILIES:
+        return FAMILIES[kind]()
+    if kind == "grey":
+        return sources.grey(split)
+    option = "form" if kind in TEXTS else "split"
+    return sources.load(kind, **({option: split} if split else {}))
+
+
+@cache
+def checksum(name: str) -> str:
+    """Return the checksum of a source of tasks, without reading it where its loader verifies it."""
+    kind, _, of = name.partition(":")
+    if kind == "grey":  # resized pixels may differ by a level between processors, so that it is that of the originals
+        return digest_of(["grey", MNIST if of == "mnist" else checksum(of)])
+    if kind == "glyphs":
+        return GLYPHS
+    if kind == "cifar100":
+        return CIFAR100
+    if kind == "omniglot":
+        return digest_of([OMNIGLOT, VINYALS])
+    if kind in FAMILIES:
+        return digest_of(repr(source(name)))
+    if kind in TEXTS:
+        return digest_of([name, *(dict(part) for part in TEXTS[kind]())])  # not of floats, which processors round
+    pools = [source(name).train, source(name).validation, source(name).test]
+    return digest_of(
+        [hashlib.sha256(pool.x.numpy().tobytes() + pool.y.numpy().tobytes()).hexdigest() for pool in pools]
+    )
+
+
+def sampler(
+    pool: Any,
+    kind: str = "episodes",
+    within: str | None = None,
+    only: Sequence[str] | None = None,
+    unknown: Sequence[str] | None = None,
+    **sizes: int,
+) -> Callable[..., Any]:
+    """Return what draws batches: from a pool of a source, or of some of its groups, or from a task family."""
+    if kind not in KINDS:
+        raise ValueError(f"episodes are drawn as one of the kinds {KINDS}, got {kind!r}")
+    others = None if unknown is None else _of_groups(pool, unknown)
+    if only is not None:
+        pool = _of_groups(pool, only)
+    groups = {"groups": [name.split("/")[0] for name in pool.class_names]} if within else {}
+    found: Callable[..., Any] = getattr(pool, kind)(**sizes, **groups)
+    return found if others is None else OpenTasks(pool.episodes(**sizes, **groups), others)
+
+
+def _of_groups(pool: Any, groups: Sequence[str]) -> Any:
+    """Return the pool of the classes of some groups."""
+    return pool.select([i for i, name in enumerate(pool.class_names) if name.split("/")[0] in groups])
+
+
+def n_examples(episodes: Mapping[str, Any]) -> int:
+    """Return how many images or points one training step draws."""
+    for key, factor in (("batch_size", 1), ("n_pairs", 2), ("n_triplets", 3)):
+        if key in episodes:
+            return factor * int(episodes[key])
+    return int(episodes["n_tasks"] * episodes.get("n_way", 1) * (episodes["n_shot"] + episodes["n_query"]))
+
+
+def digest_of(content: Any) -> str:
+    """Return the SHA-256 of plain data."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
