@@ -14,6 +14,8 @@ from metalearn.plotting import COLOURS
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from metalearn.experiments import Record
+
 MARKED = 12  # lines of so many points have a mark at each
 
 
@@ -120,3 +122,50 @@ def differences(axes: Axes, groups: Mapping[str, Mapping[str, Sequence[float]]],
     axes.axvline(0, color="0.4")
     axes.set_yticks(*zip(*ticks, strict=True), fontsize=7)
     axes.set_xlabel(xlabel)
+
+
+def race(
+    axes: Axes, record: Record, methods: Mapping[str, str], test: str | None = None, n_steps: int | None = None
+) -> None:
+    """Draw how learners of a study got better with processor time, and where they ended on the test.
+
+    The line is validation, the dot at its end the test with its 95 % interval, both of seed 0. A dotted line is the test
+    of what was not trained, or not validated on the way. Accuracies are in percent; of errors the median over tasks is
+    drawn, on a logarithmic axis.
+
+    Args:
+        axes: Where to draw.
+        record: The study.
+        methods: Label in the study by the name shown; a name in ``COLOURS`` gets its colour.
+        test: Name of the test; ``None``: the first.
+        n_steps: Inner steps of the test of those that take some; ``None``: as many as were tested. Validation has the
+            number of steps of the training.
+
+    Example:
+        >>> from matplotlib import pyplot as plt
+        >>> from metalearn import experiments
+        >>> from metalearn.charts import race
+        >>> figure, axes = plt.subplots()
+        >>> race(axes, experiments.load("glyphs"), {"prototypical": "Prototypical", "raw pixels": "raw pixels"})
+        >>> plt.close(figure)
+    """
+    test = test or next(iter(record.tests))
+    for name, label in methods.items():
+        tested = {row["n_steps"] for row in record.part(label)["rows"]}
+        score = record.score(label, test, n_steps if n_steps in tested else None)
+        colour = COLOURS.get(name, "0.3")
+        percent = score.higher_is_better
+        end = 100 * score.mean if percent else score.median
+        text = f"{name}: {end:.1f} %" if percent else f"{name}: {end:.2g}"
+        seconds, values, _ = record.curve(label)
+        if not seconds:
+            axes.axhline(end, color=colour, ls=":", label=text)
+            continue
+        axes.plot(seconds, [100 * value for value in values] if percent else values, color=colour, lw=1.2, alpha=0.8)
+        ends = 100 * score.ci95 if percent else None
+        axes.errorbar(record.part(label)["cpu_seconds"], end, ends, fmt="o", color=colour, label=text, markersize=6)
+    if not record.score(next(iter(methods.values())), test).higher_is_better:
+        axes.set_yscale("log")
+    kind = "accuracy in %" if any("n_answers" in row for row in record.parts()[0]["rows"]) else "median error"
+    axes.set(xlabel="processor seconds of training", ylabel=kind, xscale="log")
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))

@@ -5,7 +5,7 @@ import pytest
 import torch
 from matplotlib import pyplot as plt
 
-from metalearn import Score, charts, clinical
+from metalearn import Score, charts, clinical, experiments
 from metalearn.plotting import COLOURS
 
 
@@ -52,3 +52,21 @@ def test_differences_are_drawn_from_top_to_bottom(axes):
     charts.differences(axes, {"here": {"MAML": (1, 0, 2)}, "there": {"MAML": (3, 2, 5)}}, "AUROC")
     assert [label.get_text() for label in axes.get_yticklabels()] == ["here: MAML", "there: MAML"]
     assert axes.lines[0].get_xdata().tolist() == [0, 2] and axes.lines[2].get_ydata()[0] < axes.lines[0].get_ydata()[0]
+
+
+def test_a_race_ends_at_the_tests_score_and_says_it(axes):
+    record = experiments.load("glyphs")
+    charts.race(axes, record, {"prototypical": "Prototypical", "raw pixels": "raw pixels"})
+    (bar,) = axes.containers
+    end, at = 100 * record.score("Prototypical").mean, record.part("Prototypical")["cpu_seconds"]
+    assert bar.lines[0].get_xydata()[0].tolist() == pytest.approx([at, end])
+    texts = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert set(texts) == {f"prototypical: {end:.1f} %", f"raw pixels: {100 * record.score('raw pixels').mean:.1f} %"}
+    assert axes.get_ylabel() == "accuracy in %"
+
+
+def test_a_race_of_errors_is_one_of_medians(axes):
+    record = experiments.load("sinusoids")
+    charts.race(axes, record, {"MAML": "MAML"}, n_steps=1)
+    assert axes.get_yscale() == "log" and axes.get_ylabel() == "median error"
+    assert axes.containers[0].lines[0].get_ydata()[0] == pytest.approx(record.score("MAML", n_steps=1).median)
