@@ -129,9 +129,9 @@ def race(
 ) -> None:
     """Draw how learners of a study got better with processor time, and where they ended on the test.
 
-    The line is validation, the dot at its end the test with its 95 % interval, both of seed 0. A dotted line is the test
-    of what was not trained, or not validated on the way. Accuracies are in percent; of errors the median over tasks is
-    drawn, on a logarithmic axis.
+    The line is validation, the dot at its end the test with its 95 % interval, both of seed 0. A dotted line is the
+    test of what was not trained, or not validated on the way. Accuracies are in percent; of errors the median over
+    tasks is drawn, on a logarithmic axis.
 
     Args:
         axes: Where to draw.
