@@ -1,0 +1,67 @@
+"""What a computation costs, counted and not timed: operations, and the most bytes that were alive at one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from metalearn._torch import StorageWeakRef, TorchDispatchMode, tree_leaves
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a function costs; see :func:`count`.
+
+    Attributes:
+        operations: Floating-point operations of matrix products and convolutions.
+        peak_bytes: The most bytes of tensors made by the function that were alive at one moment.
+    """
+
+    operations: int
+    peak_bytes: int
+
+
+def count(function: Callable[[], Any]) -> Costs:
+    """Run a function twice, and count its operations and the memory of the tensors that it makes.
+
+    A time depends on a machine and its load, the memory of a process on what ran before; both counts are the same in
+    each run. Operations are those of matrix products and convolutions, nearly all that a network needs. Memory is that
+    of every result of an operation, as long as anything refers to it.
+
+    Args:
+        function: Takes nothing; runs in this thread.
+
+    Example:
+        >>> import torch
+        >>> from metalearn import costs
+        >>> matrix = torch.ones(10, 10)
+        >>> costs.count(lambda: matrix @ matrix @ matrix)
+        Costs(operations=4000, peak_bytes=800)
+    """
+    with _Watch() as watch:
+        function()
+    with FlopCounterMode(display=False) as counter:
+        function()
+    return Costs(counter.get_total_flops(), watch.peak)
+
+
+class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes the storage of each result, and the largest sum of those that are alive."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.alive: dict[Any, int] = {}
+        self.peak = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for leaf in (leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)):
+            storage = leaf.untyped_storage()
+            self.alive[StorageWeakRef(storage)] = storage.nbytes()  # type: ignore[no-untyped-call]
+        self.alive = {ref: n_bytes for ref, n_bytes in self.alive.items() if not ref.expired()}
+        self.peak = max(self.peak, sum(self.alive.values()))
+        return out
