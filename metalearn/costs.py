@@ -1,9 +1,11 @@
-"""What a computation costs, counted and not timed: operations, and the most bytes that were alive at one moment."""
+"""What a computation costs: operations and the most bytes that were alive at one moment, counted; times, as ratios."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from torch import Tensor
@@ -65,3 +67,35 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.alive = {ref: n_bytes for ref, n_bytes in self.alive.items() if not ref.expired()}
         self.peak = max(self.peak, sum(self.alive.values()))
         return out
+
+
+def relative_times(functions: Mapping[str, Callable[[], Any]], n_turns: int = 9) -> dict[str, float]:
+    """Return the processor time of each function as a multiple of the first one's: ratios of medians.
+
+    The functions take turns, so that a change in the load of the machine meets all alike; a turn before the first one
+    is not counted. Unlike counts, times differ from machine to machine.
+
+    Args:
+        functions: By name; each takes nothing.
+        n_turns: Timings of each function, at least 1.
+
+    Raises:
+        ValueError: If there is no function or no turn.
+
+    Example:
+        >>> import torch
+        >>> from metalearn import costs
+        >>> matrix = torch.ones(100, 100)
+        >>> costs.relative_times({"once": lambda: matrix @ matrix, "twice": lambda: matrix @ matrix @ matrix})["once"]
+        1.0
+    """
+    if not functions or n_turns < 1:
+        raise ValueError(f"expected at least one function and one turn, got {len(functions)} and {n_turns}")
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(n_turns + 1):
+        for name, function in functions.items():
+            start = time.process_time()
+            function()
+            times[name].append(time.process_time() - start)
+    medians = {name: median(values[1:]) for name, values in times.items()}
+    return {name: value / next(iter(medians.values())) for name, value in medians.items()}

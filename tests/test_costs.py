@@ -1,5 +1,6 @@
 """Counted costs are those that can be worked out by hand."""
 
+import pytest
 import torch
 
 from metalearn import costs
@@ -39,3 +40,23 @@ def test_counts_repeat():
     x = torch.ones(8, 8, requires_grad=True)
     first, second = (costs.count(lambda: (x @ x).tanh().sum().backward()) for _ in range(2))
     assert first.operations == second.operations == 3 * 2 * 8**3
+
+
+def test_times_are_ratios_of_medians_of_turns(monkeypatch):
+    clock, order = [0.0], []
+
+    def work(name, seconds):
+        order.append(name)
+        clock[0] += seconds.pop(0)
+
+    monkeypatch.setattr(costs.time, "process_time", lambda: clock[0])
+    short, long = [100.0, 1.0, 9.0, 2.0], [100.0, 6.0, 4.0, 50.0]  # the first turn is not counted
+    functions = {"short": lambda: work("short", short), "long": lambda: work("long", long)}
+    assert costs.relative_times(functions, n_turns=3) == {"short": 1.0, "long": 3.0}
+    assert order == ["short", "long"] * 4  # in turns
+
+
+@pytest.mark.parametrize(("functions", "n_turns"), [({}, 9), ({"one": int}, 0)])
+def test_nothing_to_time_is_refused(functions, n_turns):
+    with pytest.raises(ValueError, match="expected at least one function and one turn"):
+        costs.relative_times(functions, n_turns)
