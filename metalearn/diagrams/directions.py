@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -73,8 +74,11 @@ def draw_directions(axes: Axes, losses: Sequence[Loss], theta: Tensor, inner_lr:
     for k, (start, end) in enumerate(pairwise(points)):
         arrow(axes, start, end, colour="0.55", ls=":", lw=1.6)
         middle = ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2)
+        side = (end[1] - start[1], start[0] - end[0])  # to the right of the step
+        long = math.hypot(*side) / 13  # points
         name = f"$g_{k}$" if k == 0 else f"$g'_{k}$"
-        axes.annotate(name, middle, (5, 5), textcoords="offset points", fontsize=10, color="0.35")
+        place: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": "center"}
+        axes.annotate(name, middle, (side[0] / long, side[1] / long), fontsize=10, color="0.35", **place)
     for name, way in ways.items():
         end = (float(theta[0] + way[0]), float(theta[1] + way[1]))
         arrow(axes, points[0], end, colour=COLOURS[name], lw=2.2)
