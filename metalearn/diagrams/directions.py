@@ -17,10 +17,10 @@ from metalearn.plotting import COLOURS
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Loss = Callable[[Tensor], Tensor]
 
-
-def directions(losses: Sequence[Loss], theta: Tensor, inner_lr: float) -> tuple[Tensor, dict[str, Tensor]]:
+def directions(
+    losses: Sequence[Callable[[Tensor], Tensor]], theta: Tensor, inner_lr: float
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the walk of plain gradient steps on one loss after the other, and where three methods would go.
 
     The last loss is the query of MAML and first-order MAML, which walk on the others; Reptile walks on all.
@@ -50,7 +50,7 @@ def directions(losses: Sequence[Loss], theta: Tensor, inner_lr: float) -> tuple[
     }
 
 
-def draw_directions(axes: Axes, losses: Sequence[Loss], theta: Tensor, inner_lr: float) -> None:
+def draw_directions(axes: Axes, losses: Sequence[Callable[[Tensor], Tensor]], theta: Tensor, inner_lr: float) -> None:
     """Draw three inner steps of a model with two weights, and from their start the directions of three methods.
 
     Args:
