@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 COLOURS = {  # one colour per method throughout the book, told apart by colour-blind readers too (Okabe and Ito, 2008)
     "MAML": "#D55E00",
+    "MAML, recompute": "#F0A878",
     "first-order MAML": "#CC79A7",
     "joint training": "#0072B2",
     "from scratch": "#777777",

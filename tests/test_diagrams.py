@@ -49,3 +49,19 @@ def test_who_sees_whom_is_drawn_cell_by_cell_with_names(axes):
     shown = torch.as_tensor(axes.get_images()[0].get_array().filled())
     assert torch.equal(shown.bool(), sees)
     assert [t.get_text() for t in axes.get_yticklabels()] == ["$(x_{1}, y_{1})$", "$(x_{2}, y_{2})$", "$x_a$", "$x_b$"]
+
+
+def test_the_three_directions_are_those_of_the_methods(axes):
+    matrix = torch.tensor([[[2.0, 0.6], [0.6, 1.0]], [[1.0, 0.0], [0.0, 3.0]], [[2.5, -0.8], [-0.8, 1.5]]]).double()
+    ends, theta, rate = torch.tensor([[1.0, 0], [1, 1], [0, 1]]).double(), torch.zeros(2).double(), 0.2
+    losses = [lambda w, h=h, end=end: 0.5 * (w - end) @ h @ (w - end) for h, end in zip(matrix, ends, strict=True)]
+    diagrams.draw_directions(axes, losses, theta, rate)
+    arrows = [text for text in axes.texts if getattr(text, "arrow_patch", None)]
+    tips = {text.arrow_patch.get_facecolor(): torch.tensor(text.xy).double() for text in arrows[3:]}
+    steps = [torch.tensor(text.xy) - torch.tensor(text.get_position()) for text in arrows[:3]]
+    to_rgba = pyplot.matplotlib.colors.to_rgba
+    tips = {name: tips[to_rgba(plotting.COLOURS[name])] for name in ("Reptile", "first-order MAML", "MAML")}
+    torch.testing.assert_close(tips["Reptile"], torch.tensor(arrows[2].xy).double())  # where the walk ends
+    torch.testing.assert_close(tips["first-order MAML"], steps[2].double())  # the last step, from the start
+    jacobian = (torch.eye(2).double() - rate * matrix[0]) @ (torch.eye(2).double() - rate * matrix[1])
+    torch.testing.assert_close(tips["MAML"], jacobian @ steps[2].double())  # turned by the steps before
