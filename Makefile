@@ -15,7 +15,7 @@ BOOK = tests/test_book.py tests/test_reader.py $(wildcard tests/test_living*.py)
 UNIT = --dist worksteal $(addprefix --ignore ,$(BOOK)) --doctest-modules metalearn tests
 CHAPTERS = --dist loadfile --nbval --nbval-cell-timeout 240 chapters
 
-.PHONY: help book test unit chapters check lab serve outputs spread bench weights clean
+.PHONY: help book test unit chapters check pdf lab serve outputs spread bench weights clean
 
 help:  ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +45,9 @@ check: $(INSTALLED)  ## Lint, check the format and the types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+pdf: book  ## Print the book as one PDF, _build/metalearn.pdf (two minutes)
+	@$(BIN)/python -m tools.pdf
 
 lab: .venv/.lab  ## Open the chapters in JupyterLab
 	@PATH="$(CURDIR)/$(BIN):$$PATH" jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root)

@@ -11,6 +11,7 @@ from bs4 import BeautifulSoup
 from playwright.sync_api import Browser
 
 from tests.browsing import HTML, Opened
+from tools import pdf
 from tools.set_address import current_address, slug
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -109,3 +110,17 @@ def test_both_spellings_find_the_same_pages(one: str, other: str, opened: Opened
 def test_the_words_people_use_lead_somewhere(word: str, opened: Opened) -> None:
     page = opened.open(f"search.html?q={word}")
     page.locator("#search-results li a").first.wait_for()
+
+
+def test_the_single_page_that_is_printed_has_every_page_and_no_broken_link(tmp_path: Path) -> None:
+    pdf.write_single_page(tmp_path / "whole.html")
+    whole = BeautifulSoup((tmp_path / "whole.html").read_text(encoding="utf-8"), "html.parser")
+    printed = [page for page in pdf.pages() if page not in pdf.LEFT_OUT]
+    assert [str(tag["id"]) for tag in whole.select("section.page[id]")] == [pdf.mark(page) for page in printed]
+    ids = [str(tag["id"]) for tag in whole.select("[id]")]
+    assert len(ids) == len(set(ids))
+    links = [str(tag["href"]) for tag in whole.select("a[href]")]
+    assert [link for link in links if link.startswith("#") and link[1:] not in ids] == []
+    assert all(link.startswith(("#", "http")) for link in links)
+    images = [str(tag["src"]) for tag in whole.select("img[src]") if not str(tag["src"]).startswith("data:")]
+    assert images and all((HTML / source).is_file() for source in images)
