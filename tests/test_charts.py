@@ -5,7 +5,7 @@ import pytest
 import torch
 from matplotlib import pyplot as plt
 
-from metalearn import Score, charts, clinical, experiments
+from metalearn import Pool, Score, charts, clinical, experiments
 from metalearn.plotting import COLOURS
 
 
@@ -70,3 +70,44 @@ def test_a_race_of_errors_is_one_of_medians(axes):
     charts.race(axes, record, {"MAML": "MAML"}, n_steps=1)
     assert axes.get_yscale() == "log" and axes.get_ylabel() == "median error"
     assert axes.containers[0].lines[0].get_ydata()[0] == pytest.approx(record.score("MAML", n_steps=1).median)
+
+
+def test_distances_of_pairs_are_counted_by_kind(axes):
+    similarity = -torch.tensor([1.0, 4.0, 9.0, 16.0, 1.0])
+    charts.pair_distances(axes, similarity, torch.tensor([1, 1, 0, 0, 1]), margin=2.5)
+    counts = [sum(bar.get_height() for bar in bars) for bars in axes.containers]
+    assert counts == [3, 2] and axes.lines[0].get_xdata()[0] == 2.5
+    reached = max(bar.get_x() + bar.get_width() for bar in axes.containers[1] if bar.get_height())
+    assert reached == pytest.approx(4, abs=0.1)
+
+
+def test_the_dot_of_a_roc_curve_lies_on_the_curve_and_on_the_line_of_equal_errors(axes):
+    generator = torch.Generator().manual_seed(0)
+    same = torch.arange(4000) % 2
+    similarity = torch.randn(4000, generator=generator) + same
+    charts.roc(axes, {"siamese": (similarity, same)})
+    curve, dot = axes.lines[:2]
+    x, y = (float(end[0]) for end in dot.get_data())
+    assert x + y == pytest.approx(1) and x == pytest.approx(0.309, abs=0.02)  # the normal law's share beyond 1/2
+    assert np.interp(x, *curve.get_data()) == pytest.approx(y, abs=0.01)
+
+
+def test_letters_stand_at_their_points_in_the_colour_of_their_class(axes):
+    images = torch.zeros(3, 1, 4, 4)
+    images[:, :, 0] = 1  # ink in the first row
+    charts.letters(axes, [[0, 0], [10, 4], [5, 8]], images, torch.tensor([0, 1, 0]))
+    shown = axes.get_images()
+    centres = [((left + right) / 2, (low + high) / 2) for left, right, low, high in (i.get_extent() for i in shown)]
+    assert np.allclose(centres, [(0, 0), (1, 0.5), (0.5, 1)])
+    first, second, third = (picture.get_array() for picture in shown)
+    assert np.allclose(first, third) and not np.allclose(first, second)
+    assert first[0, :, 3].min() > 0.99 and first[1:, :, 3].max() == 0
+
+
+def test_lines_in_the_plane_join_points_of_one_class_or_of_two(axes):
+    pool = Pool(torch.tensor([[0.0, 0], [0, 1], [5, 0], [5, 1]]), torch.tensor([0, 0, 1, 1]))
+    charts.pairs_in_plane(axes, torch.nn.Identity(), pool, n_pairs=10)
+    for line in axes.lines:
+        left, right = line.get_xdata()
+        assert (left == right) == (line.get_linestyle() == "-")
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["equal pairs", "unequal pairs"]

@@ -49,3 +49,32 @@ def test_who_sees_whom_is_drawn_cell_by_cell_with_names(axes):
     shown = torch.as_tensor(axes.get_images()[0].get_array().filled())
     assert torch.equal(shown.bool(), sees)
     assert [t.get_text() for t in axes.get_yticklabels()] == ["$(x_{1}, y_{1})$", "$(x_{2}, y_{2})$", "$x_a$", "$x_b$"]
+
+
+def test_two_towers_share_one_encoder_and_neither_side_comes_first(axes):
+    u, v = torch.tensor([[3.0, 0.0, 1.0], [0.0, 4.0, 1.0]])
+    said = []
+    for order in ([u, v], [v, u]):
+        axes.clear()
+        diagrams.draw_two_towers(axes, torch.rand(2, 1, 8, 8), torch.stack(order))
+        boxes = [text.get_text() for text in axes.texts if text.get_bbox_patch()]
+        said.append(boxes[0])
+        assert boxes[1] == boxes[2]  # the same encoder with the same weights, twice
+        strips = [image.get_array() for image in axes.get_images()[1::2]]
+        for strip, vector in zip(strips, order, strict=True):
+            assert torch.equal(torch.as_tensor(strip.filled())[0], vector)
+    assert said == ["distance\nd = 5.0"] * 2
+
+
+def test_springs_are_the_forces_of_the_contrastive_loss(axes):
+    from metalearn.episodes import Batch
+    from metalearn.learners import Siamese
+
+    diagrams.draw_springs(axes)
+    for arrows, equal in zip(axes.collections, (1, 0), strict=True):
+        partners = torch.as_tensor(arrows.get_offsets())
+        forces = torch.stack([torch.as_tensor(part) for part in (arrows.U, arrows.V)], 1)
+        learner, v = Siamese(torch.nn.Identity()), partners.clone().requires_grad_()
+        same = torch.full((len(v),), equal)
+        loss = learner.batch_loss(Batch((torch.zeros_like(v), v), same, "pairs")) * len(v)
+        torch.testing.assert_close(-torch.autograd.grad(loss, v)[0], forces)
