@@ -176,7 +176,7 @@ def pairs_in_plane(axes: Axes, encoder: Callable[[Any], Tensor], pool: Pool, n_p
     (left, right), same = pool.pairs(n_pairs)(torch.Generator().manual_seed(2))
     with torch.no_grad():
         points, ends = encoder(pool.x), torch.stack([encoder(left), encoder(right)], 1)  # [n, 2], [n_pairs, 2, 2]
-    axes.scatter(*points.T, c=pool.y, cmap="tab10", s=6)
+    axes.scatter(points[:, 0], points[:, 1], c=pool.y, cmap="tab10", s=6)
     for (kind, name), style in zip(((1, "equal pairs"), (0, "unequal pairs")), ("-", "--"), strict=True):
         for i, pair in enumerate(ends[same == kind]):
             axes.plot(*pair.T, style, color="0.1", lw=1.2, label=name if i == 0 else None)

@@ -39,7 +39,7 @@ def draw_two_towers(axes: Axes, images: Tensor, embeddings: Tensor) -> None:
         strip = (3.9, 5.7, height - 0.2, height + 0.2)
         axes.imshow(vectors[i][None].numpy(), extent=strip, vmin=low, vmax=high, cmap="Greys", aspect="auto")
         axes.text(4.8, height + 0.28, f"${letter}$", ha="center", va="bottom")
-        arrow(axes, (3.4, height), (3.85, height))
+        arrow(axes, encoder, (3.85, height))
         arrow(axes, (5.75, height), end, bend=0.15 * (1 - 2 * i))
     axes.plot([2.5, 2.5], [0.85, 1.65], color=colour, lw=4, zorder=0)
     axes.text(2.65, 1.25, r"the same weights $\theta$", color="0.2", va="center", fontsize=9)
