@@ -150,7 +150,7 @@ def pair_distances(axes: Axes, similarity: Tensor, same: Tensor, margin: float |
     for kind, name in ((1, "equal pairs"), (0, "unequal pairs")):
         axes.hist(distance[same == kind].numpy(), bins, alpha=0.55, color=COLOURS[name], label=name)
     if margin is not None:
-        axes.axvline(margin, color="0.2", linestyle=":", label="margin")
+        axes.axvline(margin, color="0.2", linestyle=":", label=f"margin {margin:g}")
     axes.set(xlabel="distance", ylabel="pairs")
     axes.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2)
 
@@ -212,12 +212,12 @@ def roc(axes: Axes, pairs: Mapping[str, tuple[Tensor, Tensor]]) -> None:
     axes.legend(fontsize=8, title="equal-error rate", loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
-def letters(axes: Axes, points: Any, images: Tensor, labels: Tensor, size: float = 0.035) -> None:
-    """Draw each picture at a point of the plane, in the colour of its class.
+def neighbours(axes: Axes, features: Tensor, images: Tensor, labels: Tensor, size: float = 0.04) -> None:
+    """Place pictures in the plane by t-SNE of their features, each in the colour of its class.
 
     Args:
         axes: Where to draw.
-        points: ``[n, 2]``.
+        features: ``[n, n_features]``.
         images: ``[n, 1, height, width]`` in [0, 1], bright ink.
         labels: Class of each, ``[n]``, at most 8 classes.
         size: Width of a picture as a share of the axes' width.
@@ -225,16 +225,16 @@ def letters(axes: Axes, points: Any, images: Tensor, labels: Tensor, size: float
     Example:
         >>> import torch
         >>> from matplotlib import pyplot as plt
-        >>> from metalearn.charts import letters
+        >>> from metalearn.charts import neighbours
         >>> figure, axes = plt.subplots()
-        >>> letters(axes, torch.rand(5, 2), torch.rand(5, 1, 28, 28), torch.tensor([0, 1, 2, 3, 4]))
+        >>> neighbours(axes, torch.randn(20, 8), torch.rand(20, 1, 28, 28), torch.arange(20) // 4)
         >>> plt.close(figure)
     """
     from matplotlib import colormaps
+    from sklearn.manifold import TSNE
 
-    places = np.asarray(points, dtype=float)
-    low, high = places.min(0), places.max(0)
-    places = (places - low) / (high - low)  # now in [0, 1]
+    places = TSNE(perplexity=min(10, len(features) / 4), random_state=0).fit_transform(features.numpy())
+    places = (places - places.min(0)) / np.ptp(places, 0)  # now in [0, 1]
     width, height = axes.get_window_extent().size
     half = np.array([size, size * width / height]) / 2
     for place, image, label in zip(places, images, labels, strict=True):

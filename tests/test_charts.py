@@ -92,15 +92,19 @@ def test_the_dot_of_a_roc_curve_lies_on_the_curve_and_on_the_line_of_equal_error
     assert np.interp(x, *curve.get_data()) == pytest.approx(y, abs=0.01)
 
 
-def test_letters_stand_at_their_points_in_the_colour_of_their_class(axes):
-    images = torch.zeros(3, 1, 4, 4)
+def test_pictures_of_like_features_stand_together_in_the_colour_of_their_class(axes):
+    images = torch.zeros(24, 1, 4, 4)
     images[:, :, 0] = 1  # ink in the first row
-    charts.letters(axes, [[0, 0], [10, 4], [5, 8]], images, torch.tensor([0, 1, 0]))
+    labels = torch.arange(24) // 12
+    charts.neighbours(axes, torch.randn(24, 5) + 50 * labels[:, None], images, labels)
     shown = axes.get_images()
-    centres = [((left + right) / 2, (low + high) / 2) for left, right, low, high in (i.get_extent() for i in shown)]
-    assert np.allclose(centres, [(0, 0), (1, 0.5), (0.5, 1)])
-    first, second, third = (picture.get_array() for picture in shown)
-    assert np.allclose(first, third) and not np.allclose(first, second)
+    places = torch.tensor([i.get_extent() for i in shown]).float().unflatten(1, (2, 2)).mean(2)
+    assert torch.allclose(places.min(0).values, torch.zeros(2), atol=1e-6)
+    assert torch.allclose(places.max(0).values, torch.ones(2), atol=1e-6)
+    distance = torch.cdist(places, places).fill_diagonal_(torch.inf)
+    assert torch.equal(labels[distance.argmin(1)], labels)
+    first, second, last = (shown[i].get_array() for i in (0, 1, 23))
+    assert np.allclose(first, second) and not np.allclose(first, last)
     assert first[0, :, 3].min() > 0.99 and first[1:, :, 3].max() == 0
 
 

@@ -78,3 +78,17 @@ def test_springs_are_the_forces_of_the_contrastive_loss(axes):
         same = torch.full((len(v),), equal)
         loss = learner.batch_loss(Batch((torch.zeros_like(v), v), same, "pairs")) * len(v)
         torch.testing.assert_close(-torch.autograd.grad(loss, v)[0], forces)
+
+
+def test_the_loss_of_a_pair_is_the_learners_and_ends_at_the_margin(axes):
+    from metalearn.episodes import Batch
+    from metalearn.learners import Siamese
+
+    diagrams.draw_pair_loss(axes)
+    equal, unequal, margin = axes.lines
+    assert margin.get_xdata()[0] == 1
+    for line, same in ((equal, 1), (unequal, 0)):
+        for distance, drawn in list(zip(*line.get_data(), strict=True))[::20]:
+            sides = torch.zeros(1, 1), torch.full((1, 1), float(distance))
+            loss = Siamese(torch.nn.Identity()).batch_loss(Batch(sides, torch.tensor([same]), "pairs"))
+            assert loss.item() == pytest.approx(drawn, abs=1e-5)

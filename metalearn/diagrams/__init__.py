@@ -3,12 +3,13 @@
 from metalearn.diagrams.adaptation import draw_adaptation
 from metalearn.diagrams.attention import draw_attention
 from metalearn.diagrams.process import draw_process
-from metalearn.diagrams.springs import draw_springs
+from metalearn.diagrams.springs import draw_pair_loss, draw_springs
 from metalearn.diagrams.towers import draw_two_towers
 
 __all__ = [
     "draw_adaptation",
     "draw_attention",
+    "draw_pair_loss",
     "draw_process",
     "draw_springs",
     "draw_two_towers",

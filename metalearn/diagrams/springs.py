@@ -1,4 +1,4 @@
-"""The forces of the contrastive loss, in the plane of the embeddings."""
+"""The contrastive loss of a pair, and its forces in the plane of the embeddings."""
 
 from __future__ import annotations
 
@@ -12,6 +12,27 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 DISTANCES = (0.3, 0.7, 1.3, 0.5)  # of partners in turn, in margins
+
+
+def draw_pair_loss(axes: Axes) -> None:
+    """Draw the contrastive loss of an equal and of an unequal pair against their distance, for margin 1.
+
+    Args:
+        axes: Where to draw.
+
+    Example:
+        >>> from matplotlib import pyplot as plt
+        >>> from metalearn.diagrams import draw_pair_loss
+        >>> figure, axes = plt.subplots()
+        >>> draw_pair_loss(axes)
+        >>> plt.close(figure)
+    """
+    distance = np.linspace(0, 1.6, 161)
+    for name, loss in (("equal pairs", distance**2 / 2), ("unequal pairs", np.maximum(0, 1 - distance) ** 2 / 2)):
+        axes.plot(distance, loss, color=COLOURS[name], label=name)
+    axes.axvline(1, color="0.4", ls=":", label="margin")
+    axes.set(xlabel="distance, in margins", ylabel="loss")
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def draw_springs(axes: Axes) -> None:
