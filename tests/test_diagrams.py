@@ -65,3 +65,46 @@ def test_the_three_directions_are_those_of_the_methods(axes):
     torch.testing.assert_close(tips["first-order MAML"], steps[2].double())  # the last step, from the start
     jacobian = (torch.eye(2).double() - rate * matrix[0]) @ (torch.eye(2).double() - rate * matrix[1])
     torch.testing.assert_close(tips["MAML"], jacobian @ steps[2].double())  # turned by the steps before
+
+
+def test_two_towers_share_one_encoder_and_neither_side_comes_first(axes):
+    u, v = torch.tensor([[3.0, 0.0, 1.0], [0.0, 4.0, 1.0]])
+    said = []
+    for order in ([u, v], [v, u]):
+        axes.clear()
+        diagrams.draw_two_towers(axes, torch.rand(2, 1, 8, 8), torch.stack(order))
+        boxes = [text.get_text() for text in axes.texts if text.get_bbox_patch()]
+        said.append(boxes[0])
+        assert boxes[1] == boxes[2]  # the same encoder with the same weights, twice
+        strips = [image.get_array() for image in axes.get_images()[1::2]]
+        for strip, vector in zip(strips, order, strict=True):
+            assert torch.equal(torch.as_tensor(strip.filled())[0], vector)
+    assert said == ["distance\nd = 5.0"] * 2
+
+
+def test_springs_are_the_forces_of_the_contrastive_loss(axes):
+    from metalearn.episodes import Batch
+    from metalearn.learners import Siamese
+
+    diagrams.draw_springs(axes)
+    for arrows, equal in zip(axes.collections, (1, 0), strict=True):
+        partners = torch.as_tensor(arrows.get_offsets())
+        forces = torch.stack([torch.as_tensor(part) for part in (arrows.U, arrows.V)], 1)
+        learner, v = Siamese(torch.nn.Identity()), partners.clone().requires_grad_()
+        same = torch.full((len(v),), equal)
+        loss = learner.batch_loss(Batch((torch.zeros_like(v), v), same, "pairs")) * len(v)
+        torch.testing.assert_close(-torch.autograd.grad(loss, v)[0], forces)
+
+
+def test_the_loss_of_a_pair_is_the_learners_and_ends_at_the_margin(axes):
+    from metalearn.episodes import Batch
+    from metalearn.learners import Siamese
+
+    diagrams.draw_pair_loss(axes)
+    equal, unequal, margin = axes.lines
+    assert margin.get_xdata()[0] == 1
+    for line, same in ((equal, 1), (unequal, 0)):
+        for distance, drawn in list(zip(*line.get_data(), strict=True))[::20]:
+            sides = torch.zeros(1, 1), torch.full((1, 1), float(distance))
+            loss = Siamese(torch.nn.Identity()).batch_loss(Batch(sides, torch.tensor([same]), "pairs"))
+            assert loss.item() == pytest.approx(drawn, abs=1e-5)

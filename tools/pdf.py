@@ -1,4 +1,4 @@
-"""Print the built book as one PDF: python -m tools.pdf
+"""Print the built book as one PDF: python -m tools.pdf.
 
 All pages become one, in the order of the contents, so that a link of the book is a link of the PDF. The browser prints
 it: formulas as on the page, solutions and folded cells open, living pictures as their static pictures.
@@ -76,8 +76,13 @@ def section(page: str, printed: list[str]) -> Tag:
         script.unwrap() if script.name == "noscript" else script.decompose()
     for fold in article.select("details"):
         fold["open"] = ""
-    for tag in article.select("[id]"):
-        tag["id"] = mark(page) + str(tag["id"])
+    seen: set[str] = set()
+    for tag in article.select("[id]"):  # the contents of all exercises of a page have one id
+        if tag["id"] in seen:
+            del tag["id"]
+        else:
+            seen.add(str(tag["id"]))
+            tag["id"] = mark(page) + str(tag["id"])
     for tag in article.select("a[href]"):
         goal = target(page, str(tag["href"]), printed)
         if goal is None:

@@ -4,10 +4,15 @@ from metalearn.diagrams.adaptation import draw_adaptation
 from metalearn.diagrams.attention import draw_attention
 from metalearn.diagrams.directions import draw_directions
 from metalearn.diagrams.process import draw_process
+from metalearn.diagrams.springs import draw_pair_loss, draw_springs
+from metalearn.diagrams.towers import draw_two_towers
 
 __all__ = [
     "draw_adaptation",
     "draw_attention",
     "draw_directions",
+    "draw_pair_loss",
     "draw_process",
+    "draw_springs",
+    "draw_two_towers",
 ]
