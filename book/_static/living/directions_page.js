@@ -7,7 +7,8 @@
   const LEGEND =
     "Contours: the mean loss after the inner steps; from one to the next, what is above its minimum doubles. Shaded: " +
     "where the loss of task 1 or 2 itself is below 0.25. Dots: where the inner steps lead. Diamonds: where implicit " +
-    "MAML’s inner loop ends. Boxed letters: where a method’s start comes to rest. An arrow’s length means nothing.";
+    "MAML’s inner loop ends. Boxed letters: where a method’s start comes to rest. Arrows differ in length to be told apart; the table has the " +
+    "true lengths.";
   const keys = Object.keys(living.FAMILY);
   const state = {
     theta: [-0.4, 1.4],
@@ -109,8 +110,8 @@
     const turned = keys.slice(1).map((key) => [angle(found.maml.gradient, found[key].gradient), key]);
     const [most, key] = turned.reduce((a, b) => (b[0] > a[0] ? b : a));
     const away = keys.filter((key) => found[key].loss === null).map((key) => living.FAMILY[key].name);
-    const last = away.length ? ` ${away.join(" and ")} would run away from its point of rest.` : "";
-    const other = `${living.FAMILY[key].name} turns farthest from MAML, by ${living.number(most, 0)} degrees.`;
+    const last = away.length ? ` Descent along ${away.join(" and along ")} runs away.` : "";
+    const other = `Farthest from MAML’s direction is ${living.FAMILY[key].name}, by ${living.number(most, 0)} degrees.`;
     return `After the inner steps from θ, the mean loss of the two tasks is ${living.number(here, 3)}. ${other}${last}`;
   }
 

@@ -47,7 +47,7 @@
     living.tag("h4", { class: "living-title" }, root, "Squared error by step");
     keys(root, ["living-onpoints", "on the five points"], ["living-onwave", "on the whole wave"]);
     const { steps } = living.WAVES;
-    const ticks = { xTicks: [0, 2, 4, 6, 8, 10], yTicks: [-3, -2, -1, 0, 1, 2] };
+    const ticks = { xTicks: [0, 2, 4, 6, 8, 10], yTicks: [-2, -1, 0, 1, 2] };
     const label = "Squared error on the points and on the wave, after each step";
     const axes = living.axes(root, { x: [-0.3, steps + 0.3], y: [-3.3, 2.2], label, ...ticks, most: 420, ratio: 0.62 });
     axes.back.querySelectorAll('[text-anchor="end"]').forEach((tick, i) => (tick.textContent = 10 ** ticks.yTicks[i]));
