@@ -1,4 +1,4 @@
-"""The living picture of chapter 6: its directions are autograd's and the learners', and everything on it can be moved."""
+"""The living picture of chapter 6: its directions are those of autograd and of the learners, and all can be moved."""
 
 from __future__ import annotations
 
@@ -71,10 +71,11 @@ def batch_of(tasks: list[dict[str, Any]]) -> Episode:
     inputs, targets = [], []
     for task in tasks:
         angle = math.radians(task["degrees"])
-        axes = torch.tensor([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
-        x = torch.tensor(task["curvatures"]).sqrt().unsqueeze(1) * axes  # the mean of two squares is half their sum
-        inputs.append(x.double())
-        targets.append(inputs[-1] @ torch.tensor(task["best"]).double().unsqueeze(1))
+        c, s = math.cos(angle), math.sin(angle)
+        axes = torch.tensor([[c, s], [-s, c]], dtype=torch.float64)
+        curvatures, best = torch.tensor([task["curvatures"], task["best"]], dtype=torch.float64).unsqueeze(2)
+        inputs.append(curvatures.sqrt() * axes)  # the mean of two squares is half their sum
+        targets.append(inputs[-1] @ best)
     x, y = torch.stack(inputs), torch.stack(targets)
     return Episode(x, y, x, y)
 

@@ -44,7 +44,7 @@
 
   // Both errors, step by step.
   living.lossView = (root) => {
-    living.tag("h4", { class: "living-title" }, root, "Squared error by step");
+    living.tag("p", { class: "living-title" }, root, "Squared error by step");
     keys(root, ["living-onpoints", "on the five points"], ["living-onwave", "on the whole wave"]);
     const { steps } = living.WAVES;
     const ticks = { xTicks: [0, 2, 4, 6, 8, 10], yTicks: [-2, -1, 0, 1, 2] };
@@ -67,7 +67,7 @@
 
   // A bar for each layer: its change as a share of its own length, drawn beside the layer that moved most.
   living.movedView = (root) => {
-    living.tag("h4", { class: "living-title" }, root, "How far each layer moved");
+    living.tag("p", { class: "living-title" }, root, "How far each layer moved");
     const rows = LAYERS.map((name) => {
       const row = living.tag("div", { class: "living-moved" }, root);
       living.tag("span", {}, row, name);
