@@ -134,7 +134,7 @@ def own_loss(task: dict[str, Any], theta: Tensor) -> Tensor:
 def test_the_loss_its_gradient_and_the_inner_steps_are_autograds(living: Page) -> None:
     tasks = state(living)["tasks"]
     for settings in SETTINGS:
-        theta = torch.tensor([0.7, -1.3]).double().requires_grad_()
+        theta = torch.tensor([0.7, -1.3], dtype=torch.float64).requires_grad_()
         parts = [after(task, theta, settings["alpha"], settings["steps"]) for task in tasks]
         loss = torch.stack([own_loss(task, part) for task, part in zip(tasks, parts, strict=True)]).mean()
         given = [tasks, theta.tolist(), settings]
@@ -146,7 +146,7 @@ def test_the_loss_its_gradient_and_the_inner_steps_are_autograds(living: Page) -
             assert len(path) == settings["steps"] + 1 and path[0] == theta.tolist()
             assert path[-1] == pytest.approx(part.tolist(), rel=1e-6)
             low = living.evaluate("(given) => living.pulledMinimum(...given)", [task, theta.tolist(), settings])
-            point = torch.tensor(low).double().requires_grad_()
+            point = torch.tensor(low, dtype=torch.float64).requires_grad_()
             pulled = own_loss(task, point) + settings["lambda"] / 2 * (point - theta.detach()).square().sum()
             assert torch.autograd.grad(pulled, point)[0].abs().max() < 1e-6
 

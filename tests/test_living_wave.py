@@ -170,6 +170,14 @@ def test_the_first_layer_moves_most_from_mamls_start_and_the_last_from_joint_tra
         assert (most["joint", n_steps] == 2).double().mean() > 0.9
 
 
+def test_from_mamls_start_one_step_is_enough_and_from_random_weights_ten_are_not(living: Page) -> None:
+    first, second = state(living)["path"][:2]
+    assert second["onPoints"] < 0.2 * first["onPoints"] and second["onWave"] < 0.2 * first["onWave"]
+    choose(living, "random")
+    path = state(living)["path"]
+    assert path[10]["onPoints"] < 0.7 * path[0]["onPoints"] and path[10]["onWave"] > 0.8 * path[0]["onWave"]
+
+
 def test_points_are_dragged_by_mouse(living: Page) -> None:
     for i in range(5):
         handle = living.locator(f"{ROOT} .living-handle").nth(i)
