@@ -7,8 +7,8 @@
   const LEGEND =
     "Contours: the mean loss after the inner steps; from one to the next, what is above its minimum doubles. Shaded: " +
     "where the loss of task 1 or 2 itself is below 0.25. Dots: where the inner steps lead. Diamonds: where implicit " +
-    "MAML’s inner loop ends. Boxed letters: where a method’s start comes to rest. Arrows differ in length to be told apart; the table has the " +
-    "true lengths.";
+    "MAML’s inner loop ends. Boxed letters: where a method’s start comes to rest. Arrows differ in length to be told " +
+    "apart; the table has the true lengths.";
   const keys = Object.keys(living.FAMILY);
   const state = {
     theta: [-0.4, 1.4],
