@@ -1,21 +1,12 @@
 // The landing page's tasks: five letters seen once, which is the sixth? The reader answers, then two learners do.
 (() => {
   const living = window.living;
-  const SIDE = 28;
   const KINDS = ["you", "prototypical", "pixels"]; // who answers; a task holds the last two's answers
   const NAMES = { you: "You", prototypical: "Trained network", pixels: "Raw pixels" };
   const CHIPS = { you: "you", prototypical: "network", pixels: "pixels" };
   const { tasks, images } = living.tasksOfGlyphs;
-  const bytes = Uint8Array.from(atob(images), (character) => character.charCodeAt(0));
-
-  // Image `i` of task `task`: 0 to 4 are the letters, 5 is the query.
-  function imageOf(task, i) {
-    const start = ((task * 6 + i) * SIDE * SIDE) / 2;
-    const packed = bytes.subarray(start, start + (SIDE * SIDE) / 2);
-    const data = new Float32Array(SIDE * SIDE);
-    packed.forEach((byte, at) => data.set([(byte >> 4) / 15, (byte & 15) / 15], 2 * at));
-    return { data, channels: 1, height: SIDE, width: SIDE };
-  }
+  const packed = living.packedImages(images);
+  const imageOf = (task, i) => packed(6 * task + i); // 0 to 4 are the letters, 5 is the query
 
   const root = document.querySelector('[data-living~="guess"]');
   const task = living.tag("div", { class: "living-task", role: "group", "aria-label": "Task" }, root);
