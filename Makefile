@@ -11,7 +11,7 @@ BUILT := _build/.complete
 # Two processes of one thread each; one, where the caller asks for more threads.
 WORKERS ?= $(if $(filter-out 1,$(OMP_NUM_THREADS)),1,2)
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --durations 5 -r fEs
-UNIT = --dist worksteal --ignore tests/test_book.py --ignore tests/test_living.py --doctest-modules metalearn tests
+UNIT = --dist worksteal --ignore tests/test_book.py --ignore-glob 'tests/test_living*.py' --doctest-modules metalearn tests
 CHAPTERS = --dist loadfile --nbval --nbval-cell-timeout 240 chapters
 
 .PHONY: help book test unit chapters check lab serve outputs spread bench weights clean
@@ -30,7 +30,7 @@ book: $(INSTALLED)  ## Build the book into _build/html
 
 test: book  ## Run the tests, every chapter and the checks of the built book
 	@$(PYTEST) $(UNIT)
-	@$(PYTEST) $(CHAPTERS) tests/test_book.py tests/test_living.py
+	@$(PYTEST) $(CHAPTERS) tests/test_book.py tests/test_living*.py
 
 unit: $(INSTALLED)  ## Run the tests of the package that are not slow (90 seconds)
 	@$(PYTEST) -m "not slow" $(UNIT)

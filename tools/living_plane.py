@@ -1,8 +1,8 @@
 """Write the letters of the living plane, plane_of_glyphs.js, and the picture that stands there without scripts.
 
-Run ``python -m tools.living_plane`` (15 seconds). A plane needs two numbers for each image. They are a linear map of the 32
-numbers of ``pretrained("prototypical", "glyphs")``, less their mean over the training letters; the map is trained here, as
-a prototypical network, on tasks of training letters. The letters shown are of the test split, drawn at random.
+Run ``python -m tools.living_plane`` (15 seconds). A plane needs two numbers for each image. They are a linear map of
+the 32 numbers of ``pretrained("prototypical", "glyphs")``, less their mean over the training letters; it is trained
+here, as a prototypical network, on tasks of training letters. The letters shown are of the test split, drawn at random.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import torch
@@ -30,8 +31,8 @@ N_TASKS, N_WAY, N_SHOT, N_QUERY = 4, 3, 5, 2
 COSINE_TEMPERATURE = 0.1
 SIZES = {"n_tasks": 20, "n_way": N_WAY, "n_query": 5}
 HEAD = """\
-// Written by tools/living_plane.py: do not edit. Letters of the test split and their places in a learned plane: for each
-// task three letters of five examples and two queries. images: 28 x 28 pixels each in their order, two to a byte.
+// Written by tools/living_plane.py: do not edit. Letters of the test split and their places in a learned plane: for
+// each task three letters of five examples and two queries. images: 28 x 28 pixels each, in order, two to a byte.
 // accuracy: of 600 tasks of three test letters, in 100, by distance, with one and with five examples.
 (() => {
   const living = (window.living = window.living || {});
@@ -94,13 +95,20 @@ def write(path: Path) -> None:
     layer = trained_map(numbers.train)
     rows = drawn_rows(splits.test)
     places = layer(numbers.test.x)[rows]  # [N_TASKS, N_WAY, N_SHOT + N_QUERY, 2]
-    shown = [[[[round(value, 4) for value in place] for place in letter] for letter in task] for task in places.tolist()]
+    shown = [
+        [[[round(value, 4) for value in place] for place in letter] for letter in task] for task in places.tolist()
+    ]
     parts = [
         f'"accuracy": {json.dumps(accuracy(layer, numbers.test))}',
         '"tasks": [\n      ' + ",\n      ".join(json.dumps(task) for task in shown) + "\n    ]",
         f'"images": "{base64.b64encode(packed(splits.test.x[rows.flatten()])).decode()}"',
     ]
     path.write_text(f"{HEAD}{{\n    " + ",\n    ".join(parts) + "\n  };\n})();\n", encoding="utf-8")
+
+
+def parse(text: str) -> Any:
+    """Return what the text of the script holds."""
+    return json.loads(text.partition("living.planeOfGlyphs = ")[2].partition(";\n")[0])
 
 
 def show(axes: Axes, images: Tensor, places: Tensor) -> None:
@@ -113,7 +121,7 @@ def show(axes: Axes, images: Tensor, places: Tensor) -> None:
     axes.contourf(line, line, nearest, levels=[-0.5, 0.5, 1.5, 2.5], colors=["C0", "C1", "C2"], alpha=0.15)
     for label in range(N_WAY):
         for image, place in zip(images[label, :N_SHOT], places[label], strict=False):
-            small = OffsetImage(image[0], zoom=0.8, cmap="gray_r", clim=(0, 255))
+            small = OffsetImage(image[0].numpy(), zoom=0.8, cmap="gray_r", clim=(0, 255))
             frame = {"edgecolor": f"C{label}", "linewidth": 1.5}
             axes.add_artist(AnnotationBbox(small, place.tolist(), pad=0.1, bboxprops=frame))
     axes.scatter(*prototypes.T, s=200, c=["C0", "C1", "C2"], edgecolors="white", zorder=5)
@@ -125,13 +133,12 @@ def show(axes: Axes, images: Tensor, places: Tensor) -> None:
 
 def save(path: Path) -> None:
     """Draw the first task from what ``write`` stored."""
-    text = TARGET.read_text(encoding="utf-8").partition("living.planeOfGlyphs = ")[2].partition(";\n")[0]
-    splits = glyphs()
+    images, places = glyphs().test.x, parse(TARGET.read_text(encoding="utf-8"))["tasks"][0]
     with mpl.rc_context():
         mpl.rcdefaults()
         plotting.use_style()
         figure = Figure(figsize=(4.5, 4.5), layout="constrained")
-        show(figure.subplots(), splits.test.x[drawn_rows(splits.test)[0]], torch.tensor(json.loads(text)["tasks"][0]))
+        show(figure.subplots(), images[drawn_rows(glyphs().test)[0]], torch.tensor(places))
         figure.savefig(path, dpi=150, metadata={"Software": None})
 
 

@@ -1,7 +1,7 @@
 """Write the forty tasks of the landing page, tasks_of_glyphs.js, and the picture that stands there without scripts.
 
-Run ``python -m tools.living_tasks``. Each task has five letters of one script of the test split, one example of each, and
-one query: another instance of one of them. They are drawn once, ten of each script, none was looked at and left out; the
+Run ``python -m tools.living_tasks``. Each task has five letters of one script of the test split, one example of each,
+and one query: another instance of one of them. They are drawn once, ten of each script, and none was left out; the
 answers are those of ``Pixels`` and of ``pretrained("prototypical", "glyphs")``.
 """
 
@@ -109,7 +109,7 @@ def save(path: Path) -> None:
         plotting.use_style()
         figure = Figure(figsize=(6.4, 1.5), layout="constrained")
         for position, axes in enumerate(figure.subplots(1, N_WAY + 1, width_ratios=[1.3] + [1] * N_WAY)):
-            axes.imshow(task.images[position - 1, 0], cmap="gray_r", vmin=0, vmax=255)
+            axes.imshow(task.images[position - 1, 0].numpy(), cmap="gray_r", vmin=0, vmax=255)
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(True)
             axes.set_title(str(position) if position else "Which is this?", fontsize=10)

@@ -69,7 +69,7 @@
         point.at = clamp(next);
         const [a, b] = point.at;
         node.setAttribute("transform", `translate(${px(a)} ${py(b)})`);
-        node.setAttribute("aria-valuenow", living.number(lock === "x" ? b : a));
+        node.setAttribute("aria-valuenow", (lock === "x" ? b : a).toFixed(2));
         const both = { x: living.number(b), y: living.number(a) }[lock] ?? `${living.number(a)}, ${living.number(b)}`;
         node.setAttribute("aria-valuetext", text ? text(point.at) : both);
       }
@@ -90,6 +90,8 @@
         if (grip?.id === event.pointerId) go(at(event).map((value, axis) => value + grip.by[axis]));
       });
       for (const end of ["pointerup", "pointercancel"]) node.addEventListener(end, () => (grip = null));
+      // A finger drags here, and scrolls everywhere else: touch-action does not reach into every part of a drawing.
+      node.addEventListener("touchstart", (event) => event.preventDefault(), { passive: false });
       node.addEventListener("keydown", (event) => {
         if (!(event.key in ARROWS) || event.ctrlKey || event.metaKey || event.altKey) return;
         const step = event.shiftKey ? 0.005 : 0.03; // of the frame

@@ -1,5 +1,5 @@
-// Written by tools/living_plane.py: do not edit. Letters of the test split and their places in a learned plane: for each
-// task three letters of five examples and two queries. images: 28 x 28 pixels each in their order, two to a byte.
+// Written by tools/living_plane.py: do not edit. Letters of the test split and their places in a learned plane: for
+// each task three letters of five examples and two queries. images: 28 x 28 pixels each, in order, two to a byte.
 // accuracy: of 600 tasks of three test letters, in 100, by distance, with one and with five examples.
 (() => {
   const living = (window.living = window.living || {});
