@@ -38,7 +38,8 @@ if not (HTML / PAGE).is_file():
 
 DATA = Path(os.environ.get("METALEARN_DATA") or ROOT.parent / "shared" / "data")
 LETTERS = "ABCDE"
-UNWIRED = {"axes", "controls", "mlp", "weights_sinusoids", "wave", "wave_view", "wave_page"}  # for chapters 5 and 6,
+UNWIRED = {"axes", "plane", "plane_of_glyphs", "plane_page", "plane_view"}  # for chapter 4, which is being rewritten
+UNWIRED |= {"axes", "controls", "mlp", "weights_sinusoids", "wave", "wave_view", "wave_page"}  # for chapters 5 and 6,
 UNWIRED |= {"two_tasks", "directions_view", "directions_page"}  # which are being rewritten
 WEIGHTS = living_figure.stored("weightsOfGlyphs")
 EXAMPLE = living_figure.stored("exampleOfLetters")
