@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -77,6 +78,15 @@ class Opened:
         self.page.goto(f"{self.address}/{path}", wait_until="load")
         self.page.evaluate("() => window.MathJax?.startup?.promise")
         return self.page
+
+
+def page_with(script: str) -> str:
+    """Return the page of the built book that shows the living picture of a script, or skip the tests of the module."""
+    found = re.compile(rf'data-living="[^"]*\b{script}\b')
+    for path in sorted(HTML.glob("[a-z]*/*.html")):
+        if found.search(path.read_text(encoding="utf-8")):
+            return path.relative_to(HTML).as_posix()
+    pytest.skip(f"no built page asks for living/{script}.js: run `make book`", allow_module_level=True)
 
 
 def accessibility_faults(page: Page, within: str = ARTICLE, **options: Any) -> list[tuple[str, str]]:
