@@ -108,3 +108,34 @@ def test_the_loss_of_a_pair_is_the_learners_and_ends_at_the_margin(axes):
             sides = torch.zeros(1, 1), torch.full((1, 1), float(distance))
             loss = Siamese(torch.nn.Identity()).batch_loss(Batch(sides, torch.tensor([same]), "pairs"))
             assert loss.item() == pytest.approx(drawn, abs=1e-5)
+
+
+def test_the_vote_is_drawn_to_scale_with_the_sum_of_each_class(axes):
+    labels, weights = torch.tensor([0, 1, 0]), torch.tensor([0.5, 0.2, 0.3])
+    diagrams.draw_vote(axes, torch.rand(1, 4, 4), torch.rand(3, 1, 4, 4), labels, weights)
+    heights = [bar.get_height() for bar in axes.patches]
+    assert [height / heights[0] for height in heights] == pytest.approx([1.0, 0.6, 0.4])  # by class: 0, 0, 1
+    assert [t.get_text() for t in axes.texts if "class" in t.get_text()] == ["class 0\n0.80", "class 1\n0.20"]
+
+
+def test_borders_of_prototypes_run_halfway_between_the_means(axes):
+    support, y = torch.tensor([[-3.0, 1.0], [-1.0, -1.0], [4.0, 0.0]]), torch.tensor([0, 0, 1])
+    diagrams.draw_prototypes(axes, support, y, torch.tensor([[0.0, 2.0]]), torch.tensor([0]))
+    stars = [tuple(map(float, line.get_xydata()[0])) for line in axes.lines if line.get_marker() == "*"]
+    assert stars == [(-2.0, 0.0), (4.0, 0.0)] and axes.get_aspect() == 1
+    (image,) = axes.get_images()
+    named = torch.as_tensor(image.get_array().filled())
+    left, right, *_ = image.get_extent()
+    border = left + (right - left) * (named[0] == 0).float().mean()
+    assert (named == named[0]).all() and border == pytest.approx(1.0, abs=0.02)
+
+
+def test_the_best_representative_is_the_mean_for_squares_and_a_direction_for_cosines(axes):
+    examples = torch.tensor([[0.4, 3.2], [0.5, 0.15], [0.9, 0.3], [1.4, 0.2]])
+    diagrams.draw_representative(axes, examples, lambda u, v: (u - v).square().sum(-1))
+    circle = axes.lines[0].get_xydata()
+    assert circle.shape == (1, 2) and torch.as_tensor(circle[0]) == pytest.approx(examples.mean(0), abs=0.03)
+    axes.clear()
+    diagrams.draw_representative(axes, examples, lambda u, v: 1 - torch.cosine_similarity(u, v, dim=-1))
+    (_, end), directions = axes.lines[0].get_xydata(), torch.nn.functional.normalize(examples, dim=1).mean(0)
+    assert end[1] / end[0] == pytest.approx(float(directions[1] / directions[0]), rel=0.05)

@@ -6,6 +6,9 @@ from metalearn.diagrams.directions import draw_directions
 from metalearn.diagrams.process import draw_process
 from metalearn.diagrams.springs import draw_pair_loss, draw_springs
 from metalearn.diagrams.towers import draw_two_towers
+from metalearn.diagrams.prototypes import draw_prototypes
+from metalearn.diagrams.representative import draw_representative
+from metalearn.diagrams.vote import draw_vote
 
 __all__ = [
     "draw_adaptation",
@@ -15,4 +18,7 @@ __all__ = [
     "draw_process",
     "draw_springs",
     "draw_two_towers",
+    "draw_prototypes",
+    "draw_representative",
+    "draw_vote",
 ]
