@@ -2,54 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
-from metalearn.episodes import Inputs
-from metalearn.inner_loop import Params, ParamsLoss, from_vector, to_vector
+from metalearn.episodes import Episode
+from metalearn.inner_loop import Params, from_vector, to_vector
+from metalearn.learners._steps import StepsLearner
+from metalearn.vectorize import Tasks, over_tasks
 
 
-def largest_curvature(
-    params: Mapping[str, Tensor], loss_fn: ParamsLoss, x: Inputs, y: Tensor, *, n_iterations: int = 30
-) -> Tensor:
-    """Return the size of the Hessian's largest eigenvalue, by power iteration.
+def largest_curvatures(learner: StepsLearner, episodes: Tasks, n_iterations: int = 30) -> Tensor:
+    """Return for each task the size of the largest eigenvalue of the support loss's Hessian at a learner's start.
 
-    A vector is multiplied by the Hessian again and again; it turns towards the eigenvector whose eigenvalue is largest
-    in size, and in the end each product is longer by that factor. The first vector is the gradient. No Hessian is
-    formed, and the function may be called under ``torch.func.vmap``.
+    It is found by power iteration: a vector is multiplied by the Hessian again and again. It turns towards the
+    eigenvector whose eigenvalue is largest in size, and in the end each product is longer by that factor. The first
+    vector is the gradient. No Hessian is formed.
 
     Args:
-        params: Weights at which the loss is looked at, by name.
-        loss_fn: ``loss_fn(params, x, y) -> scalar``, twice differentiable.
-        x: Inputs ``[n, ...]``, or a pytree of such.
-        y: Labels or targets ``[n, ...]``.
+        learner: One that moves a model's weights by inner steps, such as :class:`metalearn.learners.MAML`.
+        episodes: A batch of tasks; their supports are looked at.
         n_iterations: Products with the Hessian, at least 1.
+
+    Returns:
+        Curvatures ``[n_tasks]``.
 
     Raises:
         ValueError: If ``n_iterations`` is below 1.
 
     Example:
         >>> import torch
-        >>> from metalearn.curvature import largest_curvature
-        >>> def loss(params, x, y):
-        ...     return 0.5 * (x * (params["w"] - y).square()).sum()
-        >>> start, steep = {"w": torch.zeros(2)}, torch.tensor([1.0, 4.0])
-        >>> round(largest_curvature(start, loss, steep, torch.ones(2)).item(), 3)
-        4.0
+        >>> from metalearn.curvature import largest_curvatures
+        >>> from metalearn.data import sinusoids
+        >>> from metalearn.learners import MAML
+        >>> line = MAML(torch.nn.Linear(1, 1, bias=False), inner_lr=0.1, loss_fn=torch.nn.functional.mse_loss)
+        >>> batch = sinusoids().sample(3, n_shot=5, n_query=1)
+        >>> torch.allclose(largest_curvatures(line, batch), 2 * batch.support_x.square().mean((1, 2)))
+        True
     """
     if n_iterations < 1:
         raise ValueError(f"n_iterations must be at least 1, got {n_iterations}")
-    start = {name: param.detach() for name, param in params.items()}
+    start = {name: param.detach() for name, param in learner._start().items()}
 
-    def loss(at: Params) -> Tensor:
-        return loss_fn(at, x, y)
+    def of_task(task: Episode) -> Tensor:
+        def loss(params: Params) -> Tensor:
+            return learner._support_loss(params, task.support_x, task.support_y)
 
-    gradient, times_hessian, *_ = torch.func.vjp(torch.func.grad(loss), start)  # H is symmetric
-    vector: Tensor = to_vector(gradient)
-    for _ in range(n_iterations):
-        (product,) = times_hessian(from_vector(vector / vector.norm(), start))
-        vector = to_vector(product)
-    length: Tensor = vector.norm()
-    return length
+        gradient, times_hessian, *_ = torch.func.vjp(torch.func.grad(loss), start)  # the Hessian is symmetric
+        vector: Tensor = to_vector(gradient)
+        for _ in range(n_iterations):
+            (product,) = times_hessian(from_vector(vector / vector.norm(), start))
+            vector = to_vector(product)
+        length: Tensor = vector.norm()
+        return length
+
+    curvatures: Tensor = over_tasks(of_task, episodes, learner.how, chunk_size=learner.chunk_size, module=learner)
+    return curvatures

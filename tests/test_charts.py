@@ -6,6 +6,9 @@ import torch
 from matplotlib import pyplot as plt
 
 from metalearn import Score, charts, clinical, experiments
+from metalearn.data import sinusoids
+from metalearn.learners import MAML
+from metalearn.networks import MLP
 from metalearn.plotting import COLOURS
 
 
@@ -70,3 +73,16 @@ def test_a_race_of_errors_is_one_of_medians(axes):
     charts.race(axes, record, {"MAML": "MAML"}, n_steps=1)
     assert axes.get_yscale() == "log" and axes.get_ylabel() == "median error"
     assert axes.containers[0].lines[0].get_ydata()[0] == pytest.approx(record.score("MAML", n_steps=1).median)
+
+
+def test_predictions_are_drawn_after_each_number_of_steps(axes):
+    task = sinusoids().sample(1, 5, 20, torch.Generator().manual_seed(0))[0]
+    learner = MAML(MLP([1, 8, 1]), inner_lr=0.1, loss_fn=torch.nn.functional.mse_loss)
+    charts.adaptation(axes, learner, task, n_steps=(1, 3), color=COLOURS["MAML"])
+    assert [line.get_label() for line in axes.lines] == ["1 step", "3 steps"]
+    for k, line in zip((1, 3), axes.lines, strict=True):
+        x = torch.as_tensor(line.get_xdata())
+        there = learner.predict(learner.adapt(task.support_x, task.support_y, n_steps=k), x)
+        torch.testing.assert_close(torch.as_tensor(line.get_ydata()), there.detach())
+        assert x.max() == max(task.support_x.max(), task.query_x.max())
+        assert line.get_color() == COLOURS["MAML"]
