@@ -90,6 +90,30 @@ def adaptation(
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
+def histogram(axes: Axes, groups: Mapping[str, Any], bins: Any, xlabel: str) -> None:
+    """Draw how many tasks have which value, the groups over one another in grey and in colour.
+
+    Args:
+        axes: Where to draw.
+        groups: Values by name, each ``[n_tasks]``, at most three.
+        bins: Edges of the bins ``[n_bins + 1]``.
+        xlabel: What the values are, with their unit.
+
+    Example:
+        >>> import torch
+        >>> from matplotlib import pyplot as plt
+        >>> from metalearn.charts import histogram
+        >>> figure, axes = plt.subplots()
+        >>> histogram(axes, {"before": torch.rand(50), "after": torch.rand(50)}, torch.linspace(0, 1, 11), "error")
+        >>> plt.close(figure)
+    """
+    shades = (COLOURS["from scratch"], COLOURS["MAML"], COLOURS["joint training"])
+    for (name, values), shade in zip(groups.items(), shades, strict=False):
+        axes.hist(np.asarray(values), np.asarray(bins), color=shade, alpha=0.75, label=name)
+    axes.set(xlabel=xlabel, ylabel="number of tasks")
+    axes.legend(fontsize=8)
+
+
 def calibration(axes: Axes, pairs: Mapping[str, tuple[Any, Any]], n_bins: int = 8) -> None:
     """Draw the share of the ill against the predicted probability, in bins of equally many patients.
 

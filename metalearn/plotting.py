@@ -210,7 +210,7 @@ def plot_regression(axes: Axes, episode: Episode, truth: Callable[[Tensor], Tens
     order = x[:, 0].argsort()
     axes.plot(x[order, 0], y[order, 0], color=COLOURS["truth"], alpha=0.45, label="truth")
     axes.plot(episode.support_x[:, 0], episode.support_y[:, 0], "o", color=COLOURS["truth"], label="support")
-    axes.set_xlabel("x")
+    axes.set(xlabel="x", ylabel="y")
 
 
 def plot_by_steps(axes: Axes, scores: Mapping[int, Score], label: str, *, median: bool = False) -> None:

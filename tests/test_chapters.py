@@ -43,7 +43,6 @@ OLD = {  # chapters that are not yet retold under the new limits
     "02_transfer",
     "03_siamese",
     "04_matching_prototypical",
-    "05_maml",
     "06_maml_family",
     "07_meta_lstm",
     "08_meta_networks",

@@ -86,3 +86,10 @@ def test_predictions_are_drawn_after_each_number_of_steps(axes):
         torch.testing.assert_close(torch.as_tensor(line.get_ydata()), there.detach())
         assert x.max() == max(task.support_x.max(), task.query_x.max())
         assert line.get_color() == COLOURS["MAML"]
+
+
+def test_a_histogram_counts_each_group_in_the_same_bins(axes):
+    charts.histogram(axes, {"a": torch.tensor([0.1, 0.2, 0.9]), "b": torch.tensor([0.6])}, [0, 0.5, 1], "error")
+    heights = [[patch.get_height() for patch in container] for container in axes.containers]
+    assert heights == [[2, 1], [0, 1]] and axes.get_xlabel() == "error"
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "b"]
