@@ -109,7 +109,7 @@ def histogram(axes: Axes, groups: Mapping[str, Any], bins: Any, xlabel: str) -> 
     """
     shades = (COLOURS["from scratch"], COLOURS["MAML"], COLOURS["joint training"])
     for (name, values), shade in zip(groups.items(), shades, strict=False):
-        axes.hist(np.asarray(values), np.asarray(bins), color=shade, alpha=0.75, label=name)
+        axes.hist(np.asarray(values), np.asarray(bins).tolist(), color=shade, alpha=0.75, label=name)
     axes.set(xlabel=xlabel, ylabel="number of tasks")
     axes.legend(fontsize=8)
 
