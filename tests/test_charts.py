@@ -81,9 +81,9 @@ def test_predictions_are_drawn_after_each_number_of_steps(axes):
     charts.adaptation(axes, learner, task, n_steps=(1, 3), color=COLOURS["MAML"])
     assert [line.get_label() for line in axes.lines] == ["1 step", "3 steps"]
     for k, line in zip((1, 3), axes.lines, strict=True):
-        x = torch.as_tensor(line.get_xdata())
+        x = torch.as_tensor(line.get_xdata()).reshape(-1, 1)
         there = learner.predict(learner.adapt(task.support_x, task.support_y, n_steps=k), x)
-        torch.testing.assert_close(torch.as_tensor(line.get_ydata()), there.detach())
+        torch.testing.assert_close(torch.as_tensor(line.get_ydata()).reshape(-1, 1), there.detach())
         assert x.max() == max(task.support_x.max(), task.query_x.max())
         assert line.get_color() == COLOURS["MAML"]
 
