@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from torch import Tensor
 
+    from metalearn.episodes import Episode
     from metalearn.experiments import Record
     from metalearn.pools import Pool
+    from metalearn.learners._steps import DescentLearner
 
 MARKED = 12  # lines of so many points have a mark at each
 
@@ -52,6 +54,66 @@ def lines(axes: Axes, x: Any, curves: Mapping[str, Any], **settings: Any) -> Non
         else:
             axes.plot(at, heights, markersize=4, **style)
     axes.set(**settings)
+    axes.legend(fontsize=8)
+
+
+def adaptation(
+    axes: Axes, learner: DescentLearner, task: Episode, n_steps: Sequence[int] = (0, 1, 10), **style: Any
+) -> None:
+    """Draw what a learner predicts on a regression task with one input, at its start and after inner steps.
+
+    The legend stands beside the axes.
+
+    Args:
+        axes: Where to draw.
+        learner: One whose ``adapt`` takes ``n_steps``.
+        task: One task, all four tensors ``[n, 1]``; the curves reach as far as its points.
+        n_steps: Numbers of steps, at most four.
+        **style: Of the lines: ``color="tab:blue"``.
+
+    Example:
+        >>> import torch
+        >>> from matplotlib import pyplot as plt
+        >>> from metalearn.charts import adaptation
+        >>> from metalearn.data import sinusoids
+        >>> from metalearn.learners import MAML
+        >>> from metalearn.networks import MLP
+        >>> learner = MAML(MLP([1, 40, 1]), inner_lr=0.01, loss_fn=torch.nn.functional.mse_loss)
+        >>> figure, axes = plt.subplots()
+        >>> adaptation(axes, learner, sinusoids().sample(1, n_shot=5, n_query=100)[0])
+        >>> plt.close(figure)
+    """
+    ends = torch.cat([task.support_x, task.query_x])
+    x = torch.linspace(ends.min().item(), ends.max().item(), 200).unsqueeze(1)
+    looks = dict(zip(n_steps, (":", "--", "-", "-."), strict=False))
+    for k, look in looks.items():
+        with torch.no_grad():
+            y = learner.predict(learner.adapt(task.support_x, task.support_y, n_steps=k), x)
+        axes.plot(x, y, look, label="1 step" if k == 1 else f"{k} steps", **style)
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def histogram(axes: Axes, groups: Mapping[str, Any], bins: Any, xlabel: str) -> None:
+    """Draw how many tasks have which value, the groups over one another in grey and in colour.
+
+    Args:
+        axes: Where to draw.
+        groups: Values by name, each ``[n_tasks]``, at most three.
+        bins: Edges of the bins ``[n_bins + 1]``.
+        xlabel: What the values are, with their unit.
+
+    Example:
+        >>> import torch
+        >>> from matplotlib import pyplot as plt
+        >>> from metalearn.charts import histogram
+        >>> figure, axes = plt.subplots()
+        >>> histogram(axes, {"before": torch.rand(50), "after": torch.rand(50)}, torch.linspace(0, 1, 11), "error")
+        >>> plt.close(figure)
+    """
+    shades = (COLOURS["from scratch"], COLOURS["MAML"], COLOURS["joint training"])
+    for (name, values), shade in zip(groups.items(), shades, strict=False):
+        axes.hist(np.asarray(values), np.asarray(bins).tolist(), color=shade, alpha=0.75, label=name)
+    axes.set(xlabel=xlabel, ylabel="number of tasks")
     axes.legend(fontsize=8)
 
 

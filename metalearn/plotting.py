@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -192,12 +192,13 @@ def show_episode(axes: Axes, episode: Episode) -> None:
     axes.axhline(len(rows[0]) // n_way * rows[0].shape[-2] - 0.5, color=COLOURS["from scratch"])
 
 
-def plot_regression(axes: Axes, episode: Episode) -> None:
-    """Draw one regression task with one input: the query as a line, the support as points.
+def plot_regression(axes: Axes, episode: Episode, truth: Callable[[Tensor], Tensor] | None = None) -> None:
+    """Draw one regression task with one input: the truth as a line, the support as points.
 
     Args:
         axes: Where to draw.
         episode: One task, all four tensors ``[n, 1]``.
+        truth: The function that is to be learned, drawn at 200 inputs; ``None``: the query points are joined by lines.
 
     Example:
         >>> from matplotlib import pyplot as plt
@@ -207,10 +208,15 @@ def plot_regression(axes: Axes, episode: Episode) -> None:
         >>> plot_regression(axes, sinusoids().sample(n_tasks=1, n_shot=5, n_query=100)[0])
         >>> plt.close(figure)
     """
-    order = episode.query_x[:, 0].argsort()
-    axes.plot(episode.query_x[order, 0], episode.query_y[order, 0], color=COLOURS["truth"], alpha=0.45, label="truth")
+    x, y = episode.query_x, episode.query_y
+    if truth is not None:
+        both = torch.cat([episode.support_x, x])
+        x = torch.linspace(both.min().item(), both.max().item(), 200).unsqueeze(1)
+        y = truth(x)
+    order = x[:, 0].argsort()
+    axes.plot(x[order, 0], y[order, 0], color=COLOURS["truth"], alpha=0.45, label="truth")
     axes.plot(episode.support_x[:, 0], episode.support_y[:, 0], "o", color=COLOURS["truth"], label="support")
-    axes.set_xlabel("x")
+    axes.set(xlabel="x", ylabel="y")
 
 
 def plot_by_steps(axes: Axes, scores: Mapping[int, Score], label: str, *, median: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""What practice does to tasks: unequal shots, wrong labels, changed inputs; each returns a changed batch of tasks."""
+"""What practice does to tasks: unequal shots, wrong labels, changed inputs, queries that come one by one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from metalearn._torch import tree_map
 from metalearn.episodes import Episode
+from metalearn.evaluation import Score, accuracy
+from metalearn.learners._base import Learner
 
 Change = Callable[[Tensor], Tensor]
 
@@ -83,6 +86,45 @@ def change_queries(tasks: Episode, change: Change) -> Episode:
     """
     x = change(tasks.query_x.flatten(0, 1)).reshape(tasks.query_x.shape)
     return Episode(tasks.support_x, tasks.support_y, x, tasks.query_y, tasks.n_way)
+
+
+def ask_in_groups(learner: Learner, tasks: Episode, size: int) -> Score:
+    """Return the accuracy where the queries of each task are predicted in groups, not all together.
+
+    A deployed classifier meets its queries one at a time. A learner whose normalisation reads the queries answers
+    otherwise then; for others the size of the groups makes no difference.
+
+    Args:
+        learner: Any learner that classifies; it runs in ``eval`` mode and is left as it was.
+        tasks: A batch of tasks.
+        size: Queries that are predicted together, at least 1.
+
+    Raises:
+        ValueError: If ``size`` is below 1.
+
+    Example:
+        >>> from metalearn.data import glyphs
+        >>> from metalearn.learners import Pixels
+        >>> from metalearn.stress import ask_in_groups
+        >>> tasks = glyphs().test.episodes(n_tasks=2, n_way=3, n_shot=1, n_query=2)(None)
+        >>> ask_in_groups(Pixels(), tasks, size=1).n_tasks
+        2
+    """
+    if size < 1:
+        raise ValueError(f"size must be at least 1, got {size}")
+    was_training, values = learner.training, []
+    learner.eval()
+    try:
+        with torch.no_grad():
+            for task in (tasks[i] for i in range(len(tasks))):
+                adapted = learner.adapt(task.support_x, task.support_y, n_way=task.n_way)
+                starts = range(0, len(task.query_y), size)
+                groups = [tree_map(lambda leaf, i=i: leaf[i : i + size], task.query_x) for i in starts]
+                logits = torch.cat([learner.predict(adapted, group) for group in groups])
+                values.append(accuracy(logits, task.query_y))
+    finally:
+        learner.train(was_training)
+    return Score.of(torch.stack(values))
 
 
 def augment_support(tasks: Episode, changes: Sequence[Change]) -> Episode:

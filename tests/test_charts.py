@@ -6,6 +6,12 @@ import torch
 from matplotlib import pyplot as plt
 
 from metalearn import Pool, Score, charts, clinical, experiments
+
+
+from metalearn import Score, charts, clinical, experiments
+from metalearn.data import sinusoids
+from metalearn.learners import MAML
+from metalearn.networks import MLP
 from metalearn.plotting import COLOURS
 
 
@@ -115,3 +121,23 @@ def test_lines_in_the_plane_join_points_of_one_class_or_of_two(axes):
         left, right = line.get_xdata()
         assert (left == right) == (line.get_linestyle() == "-")
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["equal pairs", "unequal pairs"]
+
+
+def test_predictions_are_drawn_after_each_number_of_steps(axes):
+    task = sinusoids().sample(1, 5, 20, torch.Generator().manual_seed(0))[0]
+    learner = MAML(MLP([1, 8, 1]), inner_lr=0.1, loss_fn=torch.nn.functional.mse_loss)
+    charts.adaptation(axes, learner, task, n_steps=(1, 3), color=COLOURS["MAML"])
+    assert [line.get_label() for line in axes.lines] == ["1 step", "3 steps"]
+    for k, line in zip((1, 3), axes.lines, strict=True):
+        x = torch.as_tensor(line.get_xdata()).reshape(-1, 1)
+        there = learner.predict(learner.adapt(task.support_x, task.support_y, n_steps=k), x)
+        torch.testing.assert_close(torch.as_tensor(line.get_ydata()).reshape(-1, 1), there.detach())
+        assert x.max() == max(task.support_x.max(), task.query_x.max())
+        assert line.get_color() == COLOURS["MAML"]
+
+
+def test_a_histogram_counts_each_group_in_the_same_bins(axes):
+    charts.histogram(axes, {"a": torch.tensor([0.1, 0.2, 0.9]), "b": torch.tensor([0.6])}, [0, 0.5, 1], "error")
+    heights = [[patch.get_height() for patch in container] for container in axes.containers]
+    assert heights == [[2, 1], [0, 1]] and axes.get_xlabel() == "error"
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "b"]

@@ -139,3 +139,37 @@ def test_the_best_representative_is_the_mean_for_squares_and_a_direction_for_cos
     diagrams.draw_representative(axes, examples, lambda u, v: 1 - torch.cosine_similarity(u, v, dim=-1))
     (_, end), directions = axes.lines[0].get_xydata(), torch.nn.functional.normalize(examples, dim=1).mean(0)
     assert end[1] / end[0] == pytest.approx(float(directions[1] / directions[0]), rel=0.05)
+
+
+def arrows_of(axes):
+    """Return each arrow as its two ends and whether it is drawn in the colour of MAML."""
+    from matplotlib.colors import to_hex
+
+    found = [text for text in axes.texts if getattr(text, "arrow_patch", None)]
+    colours = [to_hex(text.arrow_patch.get_edgecolor(), keep_alpha=False).upper() for text in found]
+    ends = [(tuple(map(float, text.get_position())), tuple(map(float, text.xy))) for text in found]
+    return [(*both, colour == plotting.COLOURS["MAML"]) for both, colour in zip(ends, colours, strict=True)]
+
+
+@pytest.mark.parametrize("detach", [False, True])
+@pytest.mark.parametrize("n_steps", [1, 2, 3])
+def test_the_paths_through_mamls_graph_sum_to_its_derivative(axes, n_steps, detach):
+    """On a parabola with curvature h, a coloured detour (two arrows) is worth -rate * h and a straight arrow 1."""
+    rate, h = 0.3, 2.0
+    diagrams.draw_maml_graph(axes, n_steps, detach=detach)
+    arrows = arrows_of(axes)
+    top = max(y for (_, y), _, _ in arrows)
+    worth = {((0.6, top)): 1.0}  # of all paths from the start to a node; the arrows come in order
+    for start, end, coloured in sorted(arrows, key=lambda each: (each[0][0], each[1][0])):
+        into_weights = 1.0 if start[1] == top else -rate * h  # the minus and the rate stand on the way up
+        carried = 0.0 if start[1] != top and not coloured else worth[start] * into_weights
+        worth[end] = worth.get(end, 0.0) + carried
+    loss = max(end for _, end, _ in arrows)
+    start = torch.tensor(1.0, requires_grad=True)
+    adapted = start
+    for _ in range(n_steps):
+        slope = h * adapted
+        adapted = adapted - rate * (slope.detach() if detach else slope)
+    assert worth[loss] == pytest.approx(torch.autograd.grad(adapted, start)[0].item())
+    assert sum(coloured for *_, coloured in arrows) == (0 if detach else 2 * n_steps)
+    assert len([text for text in axes.texts if text.get_text() == "detach"]) == (n_steps if detach else 0)

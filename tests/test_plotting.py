@@ -59,3 +59,11 @@ def test_a_regression_task_is_a_line_in_order_and_points(axes):
     plotting.plot_regression(axes, episode)
     line, points = axes.lines
     assert (line.get_xdata()[1:] >= line.get_xdata()[:-1]).all() and len(points.get_xdata()) == 5
+
+
+def test_the_truth_of_a_regression_task_is_the_function_itself(axes):
+    episode = sinusoids().sample(1, 2, 1, torch.Generator().manual_seed(0))[0]
+    plotting.plot_regression(axes, episode, torch.cos)
+    line = axes.lines[0]
+    assert len(line.get_xdata()) == 200
+    torch.testing.assert_close(torch.as_tensor(line.get_ydata()), torch.as_tensor(line.get_xdata()).cos())

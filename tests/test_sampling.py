@@ -82,6 +82,15 @@ def test_sine_waves_are_the_recorded_ones():
         assert int(torch.randint(10**9, (), generator=source)) == 316790594
 
 
+def test_the_curve_of_a_task_is_its_wave():
+    family, source = sinusoids(), generator(3)
+    amplitude, phase = family.waves(4, generator(3))
+    batch, x = family.sample(4, 3, 2, source), torch.linspace(-5, 5, 50).unsqueeze(1)
+    for i in range(4):
+        truth = amplitude[i] * torch.sin(x - phase[i])
+        torch.testing.assert_close(family.curve(batch[i])(x), truth, rtol=1e-4, atol=1e-4)
+
+
 def test_samplers_say_what_they_draw_and_where():
     pool = numbered(3, 4)
     text = "Pool(12 examples [1], 3 classes of 4)"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from metalearn import Episode, Pool, sample_episodes
-from metalearn.stress import augment_support, change_queries, keep_shots, swap_labels
+from metalearn import Episode, Pool, evaluate, sample_episodes
+from metalearn.learners import MAML
+from metalearn.networks import MLP
+from metalearn.stress import ask_in_groups, augment_support, change_queries, keep_shots, swap_labels
 
 
 @pytest.fixture
@@ -62,3 +64,17 @@ def test_wrong_sizes_are_refused(tasks: Episode) -> None:
         swap_labels(tasks, 4)
     with pytest.raises(ValueError, match=r"expected a batch of tasks with classes"):
         swap_labels(tasks[0], 1)
+
+
+@pytest.mark.parametrize(("policy", "same"), [("support", True), ("batch", False)])
+def test_company_matters_to_a_learner_that_normalises_by_its_queries(policy: str, same: bool) -> None:
+    torch.manual_seed(0)
+    pool = Pool(torch.randn(120, 3) + torch.arange(120).unsqueeze(1) // 20, torch.arange(120) // 20)
+    tasks = sample_episodes(pool, 8, n_way=4, n_shot=5, n_query=3, generator=torch.Generator().manual_seed(0))
+    learner = MAML(MLP([3, 8, 4], norm=policy), inner_lr=0.3, n_inner_steps=5)
+    together, few = ask_in_groups(learner, tasks, 12), ask_in_groups(learner, tasks, 2)
+    assert torch.equal(together.per_task, evaluate(learner, lambda generator: tasks, 8).per_task)
+    assert torch.equal(together.per_task, few.per_task) == same
+    assert learner.training
+    with pytest.raises(ValueError, match="size must be at least 1, got 0"):
+        ask_in_groups(learner, tasks, 0)

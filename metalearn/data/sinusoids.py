@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -69,6 +70,25 @@ class Sinusoids(TaskFamily):
         y = amplitude * torch.sin(x - phase)
         return Episode(x[:, :n_shot], y[:, :n_shot], x[:, n_shot:], y[:, n_shot:])
 
+    def curve(self, task: Episode) -> Callable[[Tensor], Tensor]:
+        """Return the wave on which all points of a task lie, as a function of ``x`` ``[n, 1]``.
+
+        Every wave is ``a * sin(x) + b * cos(x)``, so that two points decide it; least squares over all points find it.
+
+        Args:
+            task: One task, all four tensors ``[n, 1]``.
+
+        Example:
+            >>> import torch
+            >>> from metalearn.data import sinusoids
+            >>> task = sinusoids().sample(1, n_shot=5, n_query=20)[0]
+            >>> torch.allclose(sinusoids().curve(task)(task.query_x), task.query_y, atol=1e-4)
+            True
+        """
+        x, y = torch.cat([task.support_x, task.query_x]), torch.cat([task.support_y, task.query_y])
+        weights = torch.linalg.lstsq(_waves(x), y.double()).solution  # [2, 1]
+        return lambda at: (_waves(at) @ weights).to(at.dtype)
+
 
 def sinusoids() -> Sinusoids:
     """Return the sine waves of the MAML paper: training and test tasks come from one distribution.
@@ -79,6 +99,10 @@ def sinusoids() -> Sinusoids:
         (0.1, 5.0)
     """
     return Sinusoids()
+
+
+def _waves(x: Tensor) -> Tensor:
+    return torch.cat([x.double().sin(), x.double().cos()], 1)  # [n, 2]
 
 
 def _uniform(bounds: tuple[float, float], shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:

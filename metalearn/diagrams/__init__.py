@@ -3,6 +3,7 @@
 from metalearn.diagrams.adaptation import draw_adaptation
 from metalearn.diagrams.attention import draw_attention
 from metalearn.diagrams.directions import draw_directions
+from metalearn.diagrams.maml_graph import draw_maml_graph
 from metalearn.diagrams.process import draw_process
 from metalearn.diagrams.springs import draw_pair_loss, draw_springs
 from metalearn.diagrams.towers import draw_two_towers
@@ -15,6 +16,7 @@ __all__ = [
     "draw_attention",
     "draw_directions",
     "draw_pair_loss",
+    "draw_maml_graph",
     "draw_process",
     "draw_springs",
     "draw_two_towers",
