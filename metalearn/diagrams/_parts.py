@@ -35,7 +35,9 @@ def arrow(axes: Axes, start: Any, end: Any, colour: str = "0.25", bend: float = 
         if not isinstance(label, tuple):
             look[patch] = label.get_bbox_patch()
     points = [each if isinstance(each, tuple) else each.get_position() for each in (start, end)]
-    return axes.annotate("", xy=points[1], xytext=points[0], arrowprops=look | style, zorder=1)
+    return axes.annotate(
+        "", xy=points[1], xytext=points[0], arrowprops=look | style, zorder=4
+    )  # after the boxes: it ends at their rims as drawn
 
 
 def thumbnail(axes: Axes, at: Point, image: Tensor, size: float = 0.8, colour: str = "0.4") -> None:

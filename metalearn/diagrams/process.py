@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from metalearn.diagrams._parts import arrow, box, canvas
 from metalearn.plotting import COLOURS
 
 if TYPE_CHECKING:
@@ -23,36 +24,21 @@ def draw_process(axes: Axes) -> None:
         >>> draw_process(axes)
         >>> plt.close(figure)
     """
-    boxes = {
-        "tasks": (0.0, 1.0, "distribution\nof tasks"),
-        "episode": (1.6, 1.0, "episode:\nsupport, query"),
-        "adapt": (3.2, 1.0, "adapt\nto support"),
-        "loss": (4.8, 1.0, "loss\non query"),
-        "new": (1.6, -0.6, "new task:\nits support"),
-        "adapt again": (3.2, -0.6, "adapt\nto support"),
-        "use": (4.8, -0.6, "predict\nits queries"),
-    }
-    for x, y, text in boxes.values():
-        axes.text(x, y, text, ha="center", va="center", bbox={"boxstyle": "round,pad=0.4", "fc": "white", "ec": "0.4"})
-    arrows = [
-        ("tasks", "episode"),
-        ("episode", "adapt"),
-        ("adapt", "loss"),
-        ("new", "adapt again"),
-        ("adapt again", "use"),
-    ]
-    for start, end in arrows:
-        (x0, y0, _), (x1, _, _) = boxes[start], boxes[end]
-        axes.annotate("", xy=(x1 - 0.58, y0), xytext=(x0 + 0.62, y0), arrowprops={"arrowstyle": "->"})
-    back = {"arrowstyle": "->", "color": COLOURS["MAML"], "connectionstyle": "arc3,rad=0.45", "lw": 1.8}
-    axes.annotate("", xy=(3.2, 1.32), xytext=(4.8, 1.32), arrowprops=back)
-    axes.text(4.0, 1.95, "meta-update", color=COLOURS["MAML"], ha="center")
-    again = {"arrowstyle": "->", "color": "0.4", "connectionstyle": "arc3,rad=0.35", "lw": 1.2}
-    axes.annotate("", xy=(1.6, 0.68), xytext=(4.8, 0.68), arrowprops=again | {"connectionstyle": "arc3,rad=-0.25"})
-    axes.text(3.2, 0.1, "next episode", color="0.4", ha="center", fontsize=9)
-    down = {"arrowstyle": "->", "color": COLOURS["MAML"], "ls": "--"}
-    axes.annotate("", xy=(3.2, -0.28), xytext=(3.2, 0.02), arrowprops=down)
-    axes.text(-0.55, 1.75, "meta-training", weight="bold")
-    axes.text(-0.55, -0.65, "meta-testing", weight="bold")
-    axes.set(xlim=(-0.8, 5.6), ylim=(-1.1, 2.2))
-    axes.set_axis_off()
+    outer, top, bottom = COLOURS["MAML"], 4.1, 0.7
+    tasks = box(axes, (1.0, top), "tasks\n" r"$p(\mathcal{T})$")
+    episode = box(axes, (3.3, top), "draw\n" r"$\mathcal{T} = (\mathcal{S}, \mathcal{Q})$")
+    adapt = box(axes, (6.0, top), "adapt\nto " r"$\mathcal{S}$")
+    loss = box(axes, (8.6, top), "loss\non " r"$\mathcal{Q}$")
+    theta = box(axes, (6.0, 2.4), r"meta-parameters $\theta$", outer)
+    new = box(axes, (3.3, bottom), "new task\n" r"$\mathcal{S}$, queries")
+    again = box(axes, (6.0, bottom), "adapt\nto " r"$\mathcal{S}$")
+    use = box(axes, (8.6, bottom), "predict\nqueries")
+    for start, end in ((tasks, episode), (episode, adapt), (adapt, loss), (new, again), (again, use)):
+        arrow(axes, start, end)
+    arrow(axes, loss, theta, outer, bend=-0.3, lw=2)
+    for end in (adapt, again):
+        arrow(axes, theta, end, "0.5", ls="--")
+    axes.text(8.75, 2.5, "meta-update,\nthen the\nnext task", color=outer, fontsize=9, va="center")
+    axes.text(0.2, 5.15, "meta-training", weight="bold")
+    axes.text(0.2, bottom, "meta-testing", weight="bold", va="center", fontsize=10)
+    canvas(axes, 10.6, 5.5)
