@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from metalearn.episodes import Episode
     from metalearn.experiments import Record
-    from metalearn.pools import Pool
     from metalearn.learners._steps import DescentLearner
+    from metalearn.pools import Pool
 
 MARKED = 12  # lines of so many points have a mark at each
 

@@ -38,13 +38,231 @@ class Limits:
 
 NEW = Limits()
 OLD_LIMITS = Limits(n_cells=(30, 80), median_lines=8, lines=25, derivation_lines=25, words_per_line=7)
-OLD = {  # chapters that are not yet retold under the new limits
+OLD: set[str] = {  # chapters that are not yet retold under the new limits
     "07_meta_lstm",
     "08_meta_networks",
     "09_learning_the_rule",
 }
 WIDE_TOLERANCE = 0.02
 WIDE: dict[str, list[int]] = {}  # code cells whose tolerance is above that, by chapter
+
+
+def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def tags(cell: NotebookNode) -> list[str]:
+    return list(cell.metadata.get("tags", []))
+
+
+def code_lines(source: str) -> int:
+    """Count lines that are neither blank nor a comment."""
+    return sum(bool(line.strip()) and not line.strip().startswith("#") for line in source.splitlines())
+
+
+def words(source: str) -> int:
+    """Count words of prose: formulas and code blocks are none."""
+    prose = re.sub(r"```(?:python|shell).*?```|\$\$.*?\$\$|\$[^$]*\$|`[^`]*`", " ", source, flags=re.DOTALL)
+    return len(re.findall(r"[A-Za-zÀ-ÿ][\w'’-]*", prose))
+
+
+# Rules: each takes a notebook and returns what is wrong with it, in words.
+
+
+def wrong_metadata(notebook: NotebookNode) -> list[str]:
+    return [] if notebook == clean(notebook) else ["metadata to clean: run tools/outputs.py --clean on it"]
+
+
+def wrong_order(notebook: NotebookNode) -> list[str]:
+    counts = [cell.execution_count for cell in code_cells(notebook)]
+    return [] if counts == list(range(1, len(counts) + 1)) else [f"cells were not run once each, in order: {counts}"]
+
+
+def wrong_errors(notebook: NotebookNode) -> list[str]:
+    return [
+        f"code cell {number} stores an error: {output.ename}"
+        for number, cell in enumerate(code_cells(notebook), 1)
+        for output in cell.outputs
+        if output.output_type == "error" and "raises-exception" not in tags(cell)
+    ]
+
+
+def wrong_size(notebook: NotebookNode, limits: Limits = NEW) -> list[str]:
+    lengths = [code_lines(cell.source) for cell in code_cells(notebook)]
+    n_words = sum(words(cell.source) for cell in notebook.cells if cell.cell_type == "markdown")
+    problems = []
+    if not limits.n_cells[0] <= len(notebook.cells) <= limits.n_cells[1]:
+        problems.append(f"{len(notebook.cells)} cells, expected {limits.n_cells[0]} to {limits.n_cells[1]}")
+    if median(lengths) > limits.median_lines:
+        problems.append(f"a median of {median(lengths)} code lines a cell, expected at most {limits.median_lines}")
+    for number, cell in enumerate(code_cells(notebook), 1):
+        most = limits.derivation_lines if "derivation" in tags(cell) else limits.lines
+        if lengths[number - 1] > most:
+            problems.append(f"code cell {number} has {lengths[number - 1]} lines, expected at most {most}")
+    if n_words < limits.words_per_line * sum(lengths):
+        expected = f"expected at least {limits.words_per_line} a line"
+        problems.append(f"{n_words} words of prose for {sum(lengths)} lines of code, {expected}")
+    return problems
+
+
+def wrong_tolerance(notebook: NotebookNode) -> list[str]:
+    problems = []
+    for number, cell in enumerate(code_cells(notebook), 1):
+        try:
+            tolerance_of(cell)
+        except ValueError as error:
+            problems.append(f"code cell {number}: {error}")
+    return problems
+
+
+def wrong_seed(notebook: NotebookNode) -> list[str]:
+    sources = [cell.source for cell in code_cells(notebook)]
+    problems = [
+        f"code cell {number} calls torch.manual_seed, which knows nothing of METALEARN_SEED: call seed_everything"
+        for number, source in enumerate(sources, 1)
+        if "torch.manual_seed(" in source
+    ]
+    called = any("seed_everything(" in source for source in sources)
+    return problems if called else [*problems, "seed_everything is never called"]
+
+
+def wide_cells(notebook: NotebookNode) -> list[int]:
+    """Return the numbers of the code cells with a wide tolerance."""
+    return [n for n, cell in enumerate(code_cells(notebook), 1) if tolerance_of(cell) > WIDE_TOLERANCE]
+
+
+def wrong_ignored(notebook: NotebookNode) -> list[str]:
+    ignored = sum("nbval-ignore-output" in tags(cell) for cell in code_cells(notebook))
+    skipped = sum("nbval-skip" in tags(cell) for cell in code_cells(notebook))
+    problems = [f"{skipped} cells are never tested (nbval-skip)"] if skipped else []
+    if 3 * ignored > len(code_cells(notebook)):
+        problems.append(f"{ignored} of {len(code_cells(notebook))} outputs are not compared, expected at most a third")
+    return problems
+
+
+def wrong_alt_texts(notebook: NotebookNode) -> list[str]:
+    return [
+        f"code cell {number} shows an image without alt text (cell metadata mystnb.image.alt)"
+        for number, cell in enumerate(code_cells(notebook), 1)
+        if any(kind.startswith("image/") for output in cell.outputs for kind in output.get("data", {}))
+        and len(str(cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")).split()) < 3
+    ]
+
+
+def wrong_set_up(notebook: NotebookNode) -> list[str]:
+    return [] if "hide-input" in tags(code_cells(notebook)[0]) else ["the first code cell lacks the tag hide-input"]
+
+
+def wrong_title(path: Path, notebook: NotebookNode) -> list[str]:
+    if not re.fullmatch(r"\d\d_[a-z0-9_]+\.ipynb", path.name):
+        return [f"the file name {path.name} is not of the form 05_name.ipynb"]
+    start = f"# {int(path.name[:2])} · "
+    return [] if notebook.cells[0].source.startswith(start) else [f"the first cell does not start with {start!r}"]
+
+
+def wrong_list(chapters: list[str], toc: dict[str, list[dict[str, list[dict[str, str]]]]]) -> list[str]:
+    listed = [entry["file"] for part in toc["parts"] for entry in part["chapters"]]
+    listed = [file for file in listed if file.startswith("chapters/")]
+    problems = [f"{name} is not listed in book/_toc.yml" for name in chapters if name not in listed]
+    problems += [f"book/_toc.yml lists {name}, which does not exist" for name in listed if name not in chapters]
+    return problems + ([] if listed == sorted(listed) else ["book/_toc.yml lists the chapters out of order"])
+
+
+RULES: list[Callable[[NotebookNode], list[str]]] = [
+    wrong_metadata,
+    wrong_order,
+    wrong_errors,
+    wrong_ignored,
+    wrong_seed,
+    wrong_tolerance,
+    wrong_alt_texts,
+    wrong_set_up,
+]
+
+
+def problems_of(path: Path, notebook: NotebookNode) -> list[str]:
+    """Return what is wrong with a chapter, under the limits that hold for it."""
+    problems = [problem for rule in RULES for problem in rule(notebook)] + wrong_title(path, notebook)
+    return problems + wrong_size(notebook, OLD_LIMITS if path.stem in OLD else NEW)
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_chapter_keeps_the_rules(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    assert problems_of(path, notebook) == []
+    assert path.read_text(encoding="utf-8") == cleaned_text(path), "run tools/outputs.py --clean on it"
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+def test_another_package_of_the_same_name_is_named_first(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "metalearn").mkdir()
+    (tmp_path / "metalearn" / "__init__.py").touch()  # it has nothing that a chapter imports
+    set_up = code_cells(nbformat.read(path, as_version=4))[0].source
+    run = subprocess.run([sys.executable, "-c", set_up], cwd=tmp_path, capture_output=True, text=True)
+    assert run.stderr.splitlines()[-1] == "AssertionError: another package is called metalearn: uninstall it"
+
+
+def test_wide_tolerances_are_listed() -> None:
+    found = {path.stem: wide_cells(nbformat.read(path, as_version=4)) for path in CHAPTERS}
+    assert {stem: cells for stem, cells in found.items() if cells} == WIDE, f"WIDE lists cells above {WIDE_TOLERANCE}"
+
+
+def test_the_lists_name_chapters_that_exist() -> None:
+    assert {path.stem for path in CHAPTERS} >= OLD
+
+
+def test_every_chapter_is_listed_and_every_listed_chapter_exists() -> None:
+    assert CHAPTERS
+    toc = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text(encoding="utf-8"))
+    assert wrong_list([f"chapters/{path.stem}" for path in CHAPTERS], toc) == []
+    intro = (ROOT / "book" / "intro.md").read_text(encoding="utf-8")
+    assert [path.name for path in CHAPTERS if f"(../chapters/{path.name})" not in intro] == []
+
+
+# Each rule can fail.
+
+
+def good_notebook() -> NotebookNode:
+    code = [
+        new_code_cell("x = 1\n# a comment\n\nprint(x)", metadata={"tags": []}, execution_count=number)
+        for number in range(1, 21)
+    ]
+    code[0].metadata.tags = ["hide-input"]
+    code[0].source += "\nseed_everything(0)"
+    prose = "Fourteen words stand before two lines of code, so that a reader can follow us. " * 2
+    notebook = new_notebook(cells=[cell for one in code for cell in (new_markdown_cell(prose), one)])
+    notebook.cells[0].source = "# 5 · A title\n\n" + notebook.cells[0].source
+    notebook.metadata = nbformat.from_dict(METADATA)
+    return notebook
+
+
+IMAGE = new_output("display_data", data={"image/png": "", "text/plain": "<Figure size 600x400 with 1 Axes>"})
+ERROR = new_output("error", ename="ValueError", evalue="no", traceback=[])
+EDITS: dict[str, tuple[Callable[[NotebookNode], list[str]], Callable[[list[NotebookNode]], object], str]] = {
+    "times": (wrong_metadata, lambda code: code[3].metadata.update(execution={"a": "2026"}), "metadata to clean"),
+    "order": (wrong_order, lambda code: code[3].update(execution_count=9), "in order"),
+    "not run": (wrong_order, lambda code: code[3].update(execution_count=None), "in order"),
+    "error": (wrong_errors, lambda code: code[3].outputs.append(ERROR), "code cell 4 stores an error: ValueError"),
+    "long": (wrong_size, lambda code: code[3].update(source="x = 1\n" * 16), "4 has 16 lines, expected at most 15"),
+    "derivation": (
+        wrong_size,
+        lambda code: code[3].update(source="x = 1\n" * 21, metadata={"tags": ["derivation"]}),
+        "code cell 4 has 21 lines, expected at most 20",
+    ),
+    "median": (wrong_size, lambda code: [cell.update(source="x = 1\n" * 7) for cell in code], "a median of 7"),
+    "prose": (wrong_size, lambda code: [cell.update(source="x = 1\n" * 5) for cell in code], "words of prose"),
+    "ignored": (wrong_ignored, lambda code: [c.metadata.tags.append("nbval-ignore-output") for c in code[:7]], "7 of"),
+    "skipped": (wrong_ignored, lambda code: code[3].metadata.tags.append("nbval-skip"), "never tested"),
+    "alt": (wrong_alt_texts, lambda code: code[3].outputs.append(IMAGE), "code cell 4 shows an image without alt"),
+    "tolerance": (
+        wrong_tolerance,
+        lambda code: code[3].metadata.update(metalearn={"tolerance": 0.2}),
+        r"code cell 4: metalearn.tolerance must be a number from 0 to 0.1, got 0.2",
+    ),
+    "torch's seed": (wrong_seed, lambda code: code[3].update(source="torch.manual_seed(0)"), "code cell 4 calls torch"),
+    "no seed": (wrong_seed, lambda code: code[0].update(source="x = 1"), "seed_everything is never called"),
+    "set-up": (wrong_set_up, lambda code: code[0].metadata.update(tags=[]), "lacks the tag hide-input"),
+}
 
 
 def test_a_good_notebook_has_no_problems() -> None:

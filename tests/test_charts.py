@@ -6,9 +6,6 @@ import torch
 from matplotlib import pyplot as plt
 
 from metalearn import Pool, Score, charts, clinical, experiments
-
-
-from metalearn import Score, charts, clinical, experiments
 from metalearn.data import sinusoids
 from metalearn.learners import MAML
 from metalearn.networks import MLP

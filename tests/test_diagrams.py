@@ -188,7 +188,7 @@ def test_the_best_representative_is_the_mean_for_squares_and_a_direction_for_cos
     assert end[1] / end[0] == pytest.approx(float(directions[1] / directions[0]), rel=0.05)
 
 
-def arrows_of(axes):
+def maml_arrows_of(axes):
     """Return each arrow as its two ends and whether it is drawn in the colour of MAML."""
     from matplotlib.colors import to_hex
 
@@ -204,7 +204,7 @@ def test_the_paths_through_mamls_graph_sum_to_its_derivative(axes, n_steps, deta
     """On a parabola with curvature h, a coloured detour (two arrows) is worth -rate * h and a straight arrow 1."""
     rate, h = 0.3, 2.0
     diagrams.draw_maml_graph(axes, n_steps, detach=detach)
-    arrows = arrows_of(axes)
+    arrows = maml_arrows_of(axes)
     top = max(y for (_, y), _, _ in arrows)
     worth = {((0.6, top)): 1.0}  # of all paths from the start to a node; the arrows come in order
     for start, end, coloured in sorted(arrows, key=lambda each: (each[0][0], each[1][0])):

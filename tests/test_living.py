@@ -38,9 +38,6 @@ if not (HTML / PAGE).is_file():
 
 DATA = Path(os.environ.get("METALEARN_DATA") or ROOT.parent / "shared" / "data")
 LETTERS = "ABCDE"
-UNWIRED = {"axes", "plane", "plane_of_glyphs", "plane_page", "plane_view"}  # for chapter 4, which is being rewritten
-UNWIRED |= {"axes", "controls", "mlp", "weights_sinusoids", "wave", "wave_view", "wave_page"}  # for chapters 5 and 6,
-UNWIRED |= {"two_tasks", "directions_view", "directions_page"}  # which are being rewritten
 WEIGHTS = living_figure.stored("weightsOfGlyphs")
 EXAMPLE = living_figure.stored("exampleOfLetters")
 HOOK = [[(60, 60), (200, 70), (190, 200), (90, 220)], [(60, 140), (140, 140)]]
@@ -118,7 +115,7 @@ def test_the_stored_weights_are_those_that_are_written(tmp_path: Path) -> None:
 def test_the_scripts_are_short_classic_and_ask_for_nothing() -> None:
     pages = [*(ROOT / "book").glob("*.md"), *(ROOT / "chapters").glob("*.ipynb")]
     named = re.findall(r'data-living=\\?"([^"\\]*)', "".join(path.read_text(encoding="utf-8") for path in pages))
-    assert {name for text in named for name in text.split()} | UNWIRED == {path.stem for path in SCRIPTS.glob("*.js")}
+    assert {name for text in named for name in text.split()} == {path.stem for path in SCRIPTS.glob("*.js")}
     for path in SCRIPTS.glob("*.js"):
         text = path.read_text(encoding="utf-8")
         assert re.search(r"\b(import|export|fetch|XMLHttpRequest|WebSocket|localStorage|Worker)\b", text) is None, path

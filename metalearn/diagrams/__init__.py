@@ -3,29 +3,29 @@
 from metalearn.diagrams.adaptation import draw_adaptation
 from metalearn.diagrams.attention import draw_attention
 from metalearn.diagrams.directions import draw_directions
-from metalearn.diagrams.maml_graph import draw_maml_graph
 from metalearn.diagrams.flow import draw_flow
 from metalearn.diagrams.letters import draw_letters, outlines_of
+from metalearn.diagrams.maml_graph import draw_maml_graph
 from metalearn.diagrams.process import draw_process
-from metalearn.diagrams.springs import draw_pair_loss, draw_springs
-from metalearn.diagrams.towers import draw_two_towers
 from metalearn.diagrams.prototypes import draw_prototypes
 from metalearn.diagrams.representative import draw_representative
+from metalearn.diagrams.springs import draw_pair_loss, draw_springs
+from metalearn.diagrams.towers import draw_two_towers
 from metalearn.diagrams.vote import draw_vote
 
 __all__ = [
     "draw_adaptation",
     "draw_attention",
     "draw_directions",
-    "draw_pair_loss",
-    "draw_maml_graph",
     "draw_flow",
     "draw_letters",
+    "draw_maml_graph",
+    "draw_pair_loss",
     "draw_process",
-    "draw_springs",
-    "draw_two_towers",
     "draw_prototypes",
     "draw_representative",
+    "draw_springs",
+    "draw_two_towers",
     "draw_vote",
     "outlines_of",
 ]

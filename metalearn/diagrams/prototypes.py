@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from matplotlib.colors import ListedColormap
@@ -44,7 +44,7 @@ def draw_prototypes(axes: Axes, support: Tensor, support_y: Tensor, query: Tenso
     grid = torch.stack(torch.meshgrid(across, up, indexing="xy"), -1)  # [400, 400, 2]
     nearest = (grid.unsqueeze(2) - prototypes).square().sum(-1).argmin(-1)
     extent = (float(low[0]), float(high[0]), float(low[1]), float(high[1]))
-    shades = {"cmap": ListedColormap(CLASSES[:n_way]), "vmin": -0.5, "vmax": n_way - 0.5, "alpha": 0.16}
+    shades: dict[str, Any] = {"cmap": ListedColormap(CLASSES[:n_way]), "vmin": -0.5, "vmax": n_way - 0.5, "alpha": 0.16}
     axes.imshow(nearest.numpy(), extent=extent, origin="lower", interpolation="nearest", **shades)
     for n in range(n_way):
         own = support[support_y == n]
