@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import platform
 import re
 import subprocess
@@ -168,6 +169,44 @@ def wrong_list(chapters: list[str], toc: dict[str, list[dict[str, list[dict[str,
     return problems + ([] if listed == sorted(listed) else ["book/_toc.yml lists the chapters out of order"])
 
 
+HEAD = re.compile(
+    r"^\*\*Before this:\*\* .+\. \*\*Difficulty:\*\* (●○○|●●○|●●●)\. \*\*Reading:\*\* (\d+) minutes\. "
+    r"\*\*Running:\*\* \d+ s on one core of an? .+\.$",
+    re.MULTILINE,
+)
+
+
+def wrong_head(notebook: NotebookNode) -> list[str]:
+    match = HEAD.search(notebook.cells[0].source)
+    if match is None:
+        return ["the first cell does not say what to know before, how hard it is, how long to read and to run"]
+    n_words = sum(words(cell.source) for cell in notebook.cells if cell.cell_type == "markdown")
+    said, minutes = int(match[2]), n_words / 120  # slowly: there are formulas and code
+    return [] if abs(said - minutes) <= 6 else [f"reading takes {minutes:.0f} minutes, the first cell says {said}"]
+
+
+def functions(notebook: NotebookNode) -> dict[str, str]:
+    """Return the functions of a notebook, each body as the key to its name."""
+    found = {}
+    for cell in code_cells(notebook):
+        lines = [line for line in cell.source.splitlines() if not line.startswith(("%", "!"))]
+        for node in ast.walk(ast.parse("\n".join(lines))):
+            if isinstance(node, ast.FunctionDef):
+                found["\n".join(ast.unparse(line) for line in node.body)] = node.name
+    return found
+
+
+def twice(notebooks: dict[str, NotebookNode]) -> list[str]:
+    """Return the functions that stand in two notebooks."""
+    seen: dict[str, str] = {}
+    problems = []
+    for stem, notebook in notebooks.items():
+        bodies = functions(notebook)
+        problems += [f"{name} of {stem} stands in {seen[body]}, too" for body, name in bodies.items() if body in seen]
+        seen |= dict.fromkeys(bodies, stem)
+    return problems
+
+
 RULES: list[Callable[[NotebookNode], list[str]]] = [
     wrong_metadata,
     wrong_order,
@@ -200,6 +239,32 @@ def test_another_package_of_the_same_name_is_named_first(path: Path, tmp_path: P
     set_up = code_cells(nbformat.read(path, as_version=4))[0].source
     run = subprocess.run([sys.executable, "-c", set_up], cwd=tmp_path, capture_output=True, text=True)
     assert run.stderr.splitlines()[-1] == "AssertionError: another package is called metalearn: uninstall it"
+
+
+@pytest.mark.parametrize("path", [path for path in CHAPTERS if path.stem not in OLD], ids=lambda path: path.stem)
+def test_a_chapter_says_what_it_takes(path: Path) -> None:
+    assert wrong_head(nbformat.read(path, as_version=4)) == []
+
+
+def test_a_head_can_be_wrong() -> None:
+    notebook = good_notebook()
+    assert "does not say" in wrong_head(notebook)[0]
+    line = "**Before this:** chapter 1. **Difficulty:** ●○○. **Reading:** {} minutes. **Running:** 9 s on one core of a CPU."
+    notebook.cells[0].source += "\n" + line.format(5)
+    assert wrong_head(notebook) == []
+    notebook.cells[0].source = notebook.cells[0].source.replace("5 minutes", "25 minutes")
+    assert "the first cell says 25" in wrong_head(notebook)[0]
+
+
+def test_no_function_stands_in_two_chapters() -> None:
+    assert twice({path.stem: nbformat.read(path, as_version=4) for path in CHAPTERS}) == []
+
+
+def test_a_function_in_two_chapters_is_noticed() -> None:
+    one, other = good_notebook(), good_notebook()
+    code_cells(one)[1].source = "def f(x):\n    return x + 1"
+    code_cells(other)[2].source = "def g(x):\n    return x + 1  # under another name"
+    assert twice({"01_a": one, "02_b": other}) == ["g of 02_b stands in 01_a, too"]
 
 
 def test_wide_tolerances_are_listed() -> None:
