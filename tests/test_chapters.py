@@ -249,7 +249,8 @@ def test_a_chapter_says_what_it_takes(path: Path) -> None:
 def test_a_head_can_be_wrong() -> None:
     notebook = good_notebook()
     assert "does not say" in wrong_head(notebook)[0]
-    line = "**Before this:** chapter 1. **Difficulty:** ●○○. **Reading:** {} minutes. **Running:** 9 s on one core of a CPU."
+    line = "**Before this:** chapter 1. **Difficulty:** ●○○. **Reading:** {} minutes. "
+    line += "**Running:** 9 s on one core of a CPU."
     notebook.cells[0].source += "\n" + line.format(5)
     assert wrong_head(notebook) == []
     notebook.cells[0].source = notebook.cells[0].source.replace("5 minutes", "25 minutes")
