@@ -53,18 +53,19 @@ def _draw_row(axes: Axes, y: float, name: str) -> None:
     axes.text(0.1, y + 1.0, name, color=tint, weight="bold", fontsize=9)
     texts = ("support", reader, written, predictor, "query\nloss")
     colours = ["0.4", *(tint if each else "0.4" for each in (trained[0], False, trained[1])), "0.4"]
-    boxes = [
+    sides = []  # the left and right ends of the boxes
+    for x, text, colour in zip(COLUMNS, texts, colours, strict=True):
         box(axes, (x, y), text, colour, "white" if colour == "0.4" else f"{colour}22", 8)
-        for x, text, colour in zip(COLUMNS, texts, colours, strict=True)
-    ]
-    for left, right in pairwise(boxes):
-        arrow(axes, left, right)
+        half = 0.11 + 0.066 * max(map(len, text.split("\n")))
+        sides.append((x - half, x + half))
+    for left, right in pairwise(sides):
+        arrow(axes, (left[1], y), (right[0], y))
     axes.text(COLUMNS[3], y - 1.15, "query", ha="center", fontsize=8)
-    arrow(axes, (COLUMNS[3], y - 0.85), boxes[3])
+    arrow(axes, (COLUMNS[3], y - 0.85), (COLUMNS[3], y - 0.36))
     if not any(trained):  # the start is trained, which is no part of the pass
-        start = box(axes, (COLUMNS[1], y + 1.05), "start", tint, f"{tint}22", 8)
-        arrow(axes, start, boxes[1])
+        box(axes, (COLUMNS[1], y + 1.05), "start", tint, f"{tint}22", 8)
+        arrow(axes, (COLUMNS[1], y + 0.83), (COLUMNS[1], y + 0.36))
         arrow(axes, (COLUMNS[4], y + 0.5), (COLUMNS[1] + 0.6, y + 1.05), tint, 0.15)
-    for each, is_trained in zip((boxes[1], boxes[3]), trained, strict=True):
+    for x, is_trained in zip(COLUMNS[1:4:2], trained, strict=True):
         if is_trained:
-            arrow(axes, (COLUMNS[4], y + 0.5), (each.get_position()[0], y + 0.5), tint, 0.2)
+            arrow(axes, (COLUMNS[4], y + 0.5), (x, y + 0.5), tint, 0.2)
