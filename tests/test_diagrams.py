@@ -2,8 +2,14 @@
 
 from functools import cache
 
+
+from functools import partial
+
 import pytest
 import torch
+
+from metalearn.learners import MAML, HyperNetwork, MetaNetwork, NeuralProcess
+from metalearn.networks import MLP
 
 pyplot = pytest.importorskip("matplotlib.pyplot")
 from matplotlib.colors import to_hex  # noqa: E402
@@ -13,6 +19,11 @@ from metalearn.data import glyphs  # noqa: E402
 from tools import render_glyphs  # noqa: E402
 
 FONTS_OF_LETTERS = cache(render_glyphs.fonts_of_letters)
+
+
+from matplotlib.colors import to_rgba  # noqa: E402
+
+from metalearn import diagrams, plotting  # noqa: E402
 
 
 @pytest.fixture
@@ -220,3 +231,37 @@ def test_the_paths_through_mamls_graph_sum_to_its_derivative(axes, n_steps, deta
     assert worth[loss] == pytest.approx(torch.autograd.grad(adapted, start)[0].item())
     assert sum(coloured for *_, coloured in arrows) == (0 if detach else 2 * n_steps)
     assert len([text for text in axes.texts if text.get_text() == "detach"]) == (n_steps if detach else 0)
+
+
+def test_who_writes_whose_weights_is_what_the_learners_do(axes):
+    mlp, square = partial(MLP, [1, 4, 1]), {"loss_fn": torch.nn.functional.mse_loss}
+    bare = {"encoder": torch.nn.Identity(), "n_features": 1}
+    learners = {
+        "MAML": MAML(mlp(), 0.1, **square),
+        "hypernetwork": HyperNetwork(model=mlp(), **bare, **square),
+        "neural process": NeuralProcess(**bare),
+        "meta network": MetaNetwork(**bare, **square),
+    }
+    diagrams.draw_writers(axes)
+    boxes = [text for text in axes.texts if text.get_bbox_patch()]
+    arrows = [text for text in axes.texts if getattr(text, "arrow_patch", None)]
+    for name, learner in learners.items():
+        (title,) = [text for text in axes.texts if text.get_text() == name]
+        tint, y = title.get_color(), title.get_position()[1] - 1
+        row = {text.get_position()[0]: text.get_text() for text in boxes if abs(text.get_position()[1] - y) < 0.1}
+        written = row[sorted(row)[2]]
+        keys = learner.adapt(torch.zeros(3, 1), torch.zeros(3, 1)).keys()
+        assert (written == "all\nweights") == (keys <= learner.state_dict().keys())  # its own tensors are replaced
+        assert (written == "one\nvector") == (keys == {"embedding"})
+        trained = [text for text in boxes if text.get_bbox_patch().get_edgecolor() == to_rgba(tint)]
+        back = [text for text in arrows if text.arrow_patch.get_edgecolor() == to_rgba(tint)]
+        assert len(back) == len(trained) > 0
+        own = any("decoder" in n or n.startswith("base.") for n, _ in learner.named_parameters())
+        assert own == any(text.get_position()[0] == sorted(row)[3] for text in trained)  # predicts by its own
+
+
+def test_a_diagram_of_writers_has_the_rows_that_were_asked_for(axes):
+    diagrams.draw_writers(axes, ["neural process"])
+    assert not [text for text in axes.texts if text.get_text() == "MAML"]
+    with pytest.raises(KeyError):
+        diagrams.draw_writers(axes, ["nobody"])

@@ -12,6 +12,7 @@ from metalearn.diagrams.representative import draw_representative
 from metalearn.diagrams.springs import draw_pair_loss, draw_springs
 from metalearn.diagrams.towers import draw_two_towers
 from metalearn.diagrams.vote import draw_vote
+from metalearn.diagrams.writers import draw_writers
 
 __all__ = [
     "draw_adaptation",
@@ -28,4 +29,5 @@ __all__ = [
     "draw_two_towers",
     "draw_vote",
     "outlines_of",
+    "draw_writers",
 ]
