@@ -11,10 +11,11 @@ BUILT := _build/.complete
 # Two processes of one thread each; one, where the caller asks for more threads.
 WORKERS ?= $(if $(filter-out 1,$(OMP_NUM_THREADS)),1,2)
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --durations 5 -r fEs
-UNIT = --dist worksteal --ignore tests/test_book.py --ignore tests/test_living.py --doctest-modules metalearn tests
+BOOK = tests/test_book.py tests/test_reader.py $(wildcard tests/test_living*.py)
+UNIT = --dist worksteal $(addprefix --ignore ,$(BOOK)) --doctest-modules metalearn tests
 CHAPTERS = --dist loadfile --nbval --nbval-cell-timeout 240 chapters
 
-.PHONY: help book test unit chapters check lab serve outputs spread bench weights clean
+.PHONY: help book test unit chapters check pdf lab serve outputs spread bench weights clean
 
 help:  ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -30,7 +31,7 @@ book: $(INSTALLED)  ## Build the book into _build/html
 
 test: book  ## Run the tests, every chapter and the checks of the built book
 	@$(PYTEST) $(UNIT)
-	@$(PYTEST) $(CHAPTERS) tests/test_book.py tests/test_living.py
+	@$(PYTEST) $(CHAPTERS) $(BOOK)
 
 unit: $(INSTALLED)  ## Run the tests of the package that are not slow (90 seconds)
 	@$(PYTEST) -m "not slow" $(UNIT)
@@ -44,6 +45,9 @@ check: $(INSTALLED)  ## Lint, check the format and the types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+pdf: book  ## Print the book as one PDF, _build/metalearn.pdf (two minutes)
+	@$(BIN)/python -m tools.pdf
 
 lab: .venv/.lab  ## Open the chapters in JupyterLab
 	@PATH="$(CURDIR)/$(BIN):$$PATH" jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root)

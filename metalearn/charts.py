@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from metalearn.clinical import net_benefit
 from metalearn.evaluation import Score
 from metalearn.plotting import COLOURS
+from metalearn.verification import equal_error
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from torch import Tensor
 
     from metalearn.experiments import Record
+    from metalearn.pools import Pool
 
 MARKED = 12  # lines of so many points have a mark at each
 
@@ -122,6 +126,125 @@ def differences(axes: Axes, groups: Mapping[str, Mapping[str, Sequence[float]]],
     axes.axvline(0, color="0.4")
     axes.set_yticks(*zip(*ticks, strict=True), fontsize=7)
     axes.set_xlabel(xlabel)
+
+
+def pair_distances(axes: Axes, similarity: Tensor, same: Tensor, margin: float | None = None) -> None:
+    """Draw the distances of equal and of unequal pairs, and the margin.
+
+    Args:
+        axes: Where to draw.
+        similarity: Minus the squared distance of each pair ``[n_pairs]``.
+        same: 1 for each pair of one class, else 0, ``[n_pairs]``.
+        margin: Where the push on unequal pairs ends.
+
+    Example:
+        >>> import torch
+        >>> from matplotlib import pyplot as plt
+        >>> from metalearn.charts import pair_distances
+        >>> figure, axes = plt.subplots()
+        >>> pair_distances(axes, -torch.rand(100), torch.arange(100) % 2, margin=1.0)
+        >>> plt.close(figure)
+    """
+    distance = (-similarity).clamp(min=0).sqrt()
+    bins = np.linspace(0, 1.05 * distance.max().item(), 50).tolist()
+    for kind, name in ((1, "equal pairs"), (0, "unequal pairs")):
+        axes.hist(distance[same == kind].numpy(), bins, alpha=0.55, color=COLOURS[name], label=name)
+    if margin is not None:
+        axes.axvline(margin, color="0.2", linestyle=":", label=f"margin {margin:g}")
+    axes.set(xlabel="distance", ylabel="pairs")
+    axes.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2)
+
+
+def pairs_in_plane(axes: Axes, encoder: Callable[[Any], Tensor], pool: Pool, n_pairs: int = 8) -> None:
+    """Draw the embeddings of a pool, a colour for each class, and lines that join the two sides of some pairs.
+
+    Args:
+        axes: Where to draw.
+        encoder: From inputs to embeddings ``[n, 2]``.
+        pool: Of at most 10 classes.
+        n_pairs: Lines; always the same pairs of a pool.
+
+    Example:
+        >>> import torch
+        >>> from matplotlib import pyplot as plt
+        >>> from metalearn import Pool
+        >>> from metalearn.charts import pairs_in_plane
+        >>> figure, axes = plt.subplots()
+        >>> pairs_in_plane(axes, torch.nn.Identity(), Pool(torch.randn(40, 2), torch.arange(40) // 10))
+        >>> plt.close(figure)
+    """
+    (left, right), same = pool.pairs(n_pairs)(torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        points, ends = encoder(pool.x), torch.stack([encoder(left), encoder(right)], 1)  # [n, 2], [n_pairs, 2, 2]
+    axes.scatter(points[:, 0], points[:, 1], c=pool.y, cmap="tab10", s=6)
+    for (kind, name), style in zip(((1, "equal pairs"), (0, "unequal pairs")), ("-", "--"), strict=True):
+        for i, pair in enumerate(ends[same == kind]):
+            axes.plot(*pair.T, style, color="0.1", lw=1.2, label=name if i == 0 else None)
+    axes.set(xlabel="first coordinate", ylabel="second coordinate")
+    axes.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
+
+
+def roc(axes: Axes, pairs: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+    """Draw ROC curves with a dot at each equal-error point, chance, and the line on which both errors are equal.
+
+    Args:
+        axes: Where to draw.
+        pairs: For each name, similarities ``[n_pairs]`` and 1 for each pair of one class, else 0.
+
+    Example:
+        >>> import torch
+        >>> from matplotlib import pyplot as plt
+        >>> from metalearn.charts import roc
+        >>> figure, axes = plt.subplots()
+        >>> roc(axes, {"siamese": (torch.rand(100), torch.arange(100) % 2)})
+        >>> plt.close(figure)
+    """
+    from sklearn.metrics import roc_curve
+
+    for name, (similarity, same) in pairs.items():
+        error, _ = equal_error(similarity, same)
+        false_accepts, true_accepts, _ = roc_curve(same, similarity)
+        (line,) = axes.plot(false_accepts, true_accepts, color=COLOURS.get(name), label=f"{name}: {100 * error:.0f} %")
+        axes.plot(error, 1 - error, "o", color=line.get_color())
+    axes.plot([0, 1], [0, 1], ":", color="0.5", label="chance: 50 %")
+    axes.plot([0, 1], [1, 0], "--", color="0.7", lw=1, label="both errors are equal")
+    axes.set(xlabel="unequal pairs accepted", ylabel="equal pairs accepted", aspect="equal")
+    axes.legend(fontsize=8, title="equal-error rate", loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def neighbours(axes: Axes, features: Tensor, images: Tensor, labels: Tensor, size: float = 0.04) -> None:
+    """Place pictures in the plane by t-SNE of their features, each in the colour of its class.
+
+    Args:
+        axes: Where to draw.
+        features: ``[n, n_features]``.
+        images: ``[n, 1, height, width]`` in [0, 1], bright ink.
+        labels: Class of each, ``[n]``, at most 8 classes.
+        size: Width of a picture as a share of the axes' width.
+
+    Example:
+        >>> import torch
+        >>> from matplotlib import pyplot as plt
+        >>> from metalearn.charts import neighbours
+        >>> figure, axes = plt.subplots()
+        >>> neighbours(axes, torch.randn(20, 8), torch.rand(20, 1, 28, 28), torch.arange(20) // 4)
+        >>> plt.close(figure)
+    """
+    from matplotlib import colormaps
+    from sklearn.manifold import TSNE
+
+    places = TSNE(perplexity=min(10, len(features) / 4), random_state=0).fit_transform(features.numpy())
+    places = (places - places.min(0)) / np.ptp(places, 0)  # now in [0, 1]
+    width, height = axes.get_window_extent().size
+    half = np.array([size, size * width / height]) / 2
+    for place, image, label in zip(places, images, labels, strict=True):
+        picture = np.empty((*image.shape[1:], 4))
+        picture[..., :3] = colormaps["Dark2"](int(label) % 8)[:3]
+        picture[..., 3] = image[0].numpy()
+        (left, bottom), (right, top) = place - half, place + half
+        axes.imshow(picture, extent=(left, right, bottom, top), aspect="auto")
+    axes.set(xlim=(-half[0], 1 + half[0]), ylim=(-half[1], 1 + half[1]), xticks=[], yticks=[])
+    axes.grid(False)
 
 
 def race(

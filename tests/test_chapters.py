@@ -41,17 +41,14 @@ OLD_LIMITS = Limits(n_cells=(30, 80), median_lines=8, lines=25, derivation_lines
 OLD = {  # chapters that are not yet retold under the new limits
     "01_learning_to_learn",
     "02_transfer",
-    "03_siamese",
     "04_matching_prototypical",
     "05_maml",
-    "06_maml_family",
     "07_meta_lstm",
     "08_meta_networks",
     "09_learning_the_rule",
 }
 WIDE_TOLERANCE = 0.02
 WIDE: dict[str, list[int]] = {  # code cells whose tolerance is above that, by chapter
-    "03_siamese": [18, 23, 30, 37, 46, 48],
     "04_matching_prototypical": [11, 14, 27, 29, 39, 41, 44, 46, 48, 51, 54],
 }
 

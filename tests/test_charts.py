@@ -5,7 +5,7 @@ import pytest
 import torch
 from matplotlib import pyplot as plt
 
-from metalearn import Score, charts, clinical, experiments
+from metalearn import Pool, Score, charts, clinical, experiments
 from metalearn.plotting import COLOURS
 
 
@@ -70,3 +70,48 @@ def test_a_race_of_errors_is_one_of_medians(axes):
     charts.race(axes, record, {"MAML": "MAML"}, n_steps=1)
     assert axes.get_yscale() == "log" and axes.get_ylabel() == "median error"
     assert axes.containers[0].lines[0].get_ydata()[0] == pytest.approx(record.score("MAML", n_steps=1).median)
+
+
+def test_distances_of_pairs_are_counted_by_kind(axes):
+    similarity = -torch.tensor([1.0, 4.0, 9.0, 16.0, 1.0])
+    charts.pair_distances(axes, similarity, torch.tensor([1, 1, 0, 0, 1]), margin=2.5)
+    counts = [sum(bar.get_height() for bar in bars) for bars in axes.containers]
+    assert counts == [3, 2] and axes.lines[0].get_xdata()[0] == 2.5
+    reached = max(bar.get_x() + bar.get_width() for bar in axes.containers[1] if bar.get_height())
+    assert reached == pytest.approx(4, abs=0.1)
+
+
+def test_the_dot_of_a_roc_curve_lies_on_the_curve_and_on_the_line_of_equal_errors(axes):
+    generator = torch.Generator().manual_seed(0)
+    same = torch.arange(4000) % 2
+    similarity = torch.randn(4000, generator=generator) + same
+    charts.roc(axes, {"siamese": (similarity, same)})
+    curve, dot = axes.lines[:2]
+    x, y = (float(end[0]) for end in dot.get_data())
+    assert x + y == pytest.approx(1) and x == pytest.approx(0.309, abs=0.02)  # the normal law's share beyond 1/2
+    assert np.interp(x, *curve.get_data()) == pytest.approx(y, abs=0.01)
+
+
+def test_pictures_of_like_features_stand_together_in_the_colour_of_their_class(axes):
+    images = torch.zeros(24, 1, 4, 4)
+    images[:, :, 0] = 1  # ink in the first row
+    labels = torch.arange(24) // 12
+    charts.neighbours(axes, torch.randn(24, 5) + 50 * labels[:, None], images, labels)
+    shown = axes.get_images()
+    places = torch.tensor([i.get_extent() for i in shown]).float().unflatten(1, (2, 2)).mean(2)
+    assert torch.allclose(places.min(0).values, torch.zeros(2), atol=1e-6)
+    assert torch.allclose(places.max(0).values, torch.ones(2), atol=1e-6)
+    distance = torch.cdist(places, places).fill_diagonal_(torch.inf)
+    assert torch.equal(labels[distance.argmin(1)], labels)
+    first, second, last = (shown[i].get_array() for i in (0, 1, 23))
+    assert np.allclose(first, second) and not np.allclose(first, last)
+    assert first[0, :, 3].min() > 0.99 and first[1:, :, 3].max() == 0
+
+
+def test_lines_in_the_plane_join_points_of_one_class_or_of_two(axes):
+    pool = Pool(torch.tensor([[0.0, 0], [0, 1], [5, 0], [5, 1]]), torch.tensor([0, 0, 1, 1]))
+    charts.pairs_in_plane(axes, torch.nn.Identity(), pool, n_pairs=10)
+    for line in axes.lines:
+        left, right = line.get_xdata()
+        assert (left == right) == (line.get_linestyle() == "-")
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["equal pairs", "unequal pairs"]

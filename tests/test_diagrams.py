@@ -73,3 +73,62 @@ def test_only_the_way_to_gradient_and_loss_is_cut(axes, n_steps):
     cut = {pair for pair, dashed in arrows_of(axes).items() if dashed}
     assert cut == {(rf"$\theta'_{k}$", rf"$\nabla_{k}$, loss") for k in range(n_steps)}
     assert (rf"$\theta'_{n_steps}$", "query\nloss") in arrows_of(axes)
+
+
+def test_the_three_directions_are_those_of_the_methods(axes):
+    matrix = torch.tensor([[[2.0, 0.6], [0.6, 1.0]], [[1.0, 0.0], [0.0, 3.0]], [[2.5, -0.8], [-0.8, 1.5]]]).double()
+    ends, theta, rate = torch.tensor([[1.0, 0], [1, 1], [0, 1]]).double(), torch.zeros(2).double(), 0.2
+    losses = [lambda w, h=h, end=end: 0.5 * (w - end) @ h @ (w - end) for h, end in zip(matrix, ends, strict=True)]
+    diagrams.draw_directions(axes, losses, theta, rate)
+    arrows = [text for text in axes.texts if getattr(text, "arrow_patch", None)]
+    tips = {text.arrow_patch.get_facecolor(): torch.tensor(text.xy).double() for text in arrows[3:]}
+    steps = [torch.tensor(text.xy) - torch.tensor(text.get_position()) for text in arrows[:3]]
+    to_rgba = pyplot.matplotlib.colors.to_rgba
+    tips = {name: tips[to_rgba(plotting.COLOURS[name])] for name in ("Reptile", "first-order MAML", "MAML")}
+    torch.testing.assert_close(tips["Reptile"], torch.tensor(arrows[2].xy).double())  # where the walk ends
+    torch.testing.assert_close(tips["first-order MAML"], steps[2].double())  # the last step, from the start
+    jacobian = (torch.eye(2).double() - rate * matrix[0]) @ (torch.eye(2).double() - rate * matrix[1])
+    torch.testing.assert_close(tips["MAML"], jacobian @ steps[2].double())  # turned by the steps before
+
+
+def test_two_towers_share_one_encoder_and_neither_side_comes_first(axes):
+    u, v = torch.tensor([[3.0, 0.0, 1.0], [0.0, 4.0, 1.0]])
+    said = []
+    for order in ([u, v], [v, u]):
+        axes.clear()
+        diagrams.draw_two_towers(axes, torch.rand(2, 1, 8, 8), torch.stack(order))
+        boxes = [text.get_text() for text in axes.texts if text.get_bbox_patch()]
+        said.append(boxes[0])
+        assert boxes[1] == boxes[2]  # the same encoder with the same weights, twice
+        strips = [image.get_array() for image in axes.get_images()[1::2]]
+        for strip, vector in zip(strips, order, strict=True):
+            assert torch.equal(torch.as_tensor(strip.filled())[0], vector)
+    assert said == ["distance\nd = 5.0"] * 2
+
+
+def test_springs_are_the_forces_of_the_contrastive_loss(axes):
+    from metalearn.episodes import Batch
+    from metalearn.learners import Siamese
+
+    diagrams.draw_springs(axes)
+    for arrows, equal in zip(axes.collections, (1, 0), strict=True):
+        partners = torch.as_tensor(arrows.get_offsets())
+        forces = torch.stack([torch.as_tensor(part) for part in (arrows.U, arrows.V)], 1)
+        learner, v = Siamese(torch.nn.Identity()), partners.clone().requires_grad_()
+        same = torch.full((len(v),), equal)
+        loss = learner.batch_loss(Batch((torch.zeros_like(v), v), same, "pairs")) * len(v)
+        torch.testing.assert_close(-torch.autograd.grad(loss, v)[0], forces)
+
+
+def test_the_loss_of_a_pair_is_the_learners_and_ends_at_the_margin(axes):
+    from metalearn.episodes import Batch
+    from metalearn.learners import Siamese
+
+    diagrams.draw_pair_loss(axes)
+    equal, unequal, margin = axes.lines
+    assert margin.get_xdata()[0] == 1
+    for line, same in ((equal, 1), (unequal, 0)):
+        for distance, drawn in list(zip(*line.get_data(), strict=True))[::20]:
+            sides = torch.zeros(1, 1), torch.full((1, 1), float(distance))
+            loss = Siamese(torch.nn.Identity()).batch_loss(Batch(sides, torch.tensor([same]), "pairs"))
+            assert loss.item() == pytest.approx(drawn, abs=1e-5)

@@ -59,6 +59,22 @@ def test_base_classes_of_layers():
     assert not isinstance(nn.Linear(1, 1), _torch.AnyConvolution)
 
 
+def test_a_dispatch_mode_sees_every_result_and_a_weak_reference_its_end():
+    class Watch(_torch.TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            out = func(*args, **(kwargs or {}))
+            seen.append(_torch.StorageWeakRef(out.untyped_storage()))
+            return out
+
+    seen, start = [], torch.ones(3, requires_grad=True)
+    with Watch():
+        kept = (start * 2) * 3
+        kept.sum().backward()  # the backward pass is seen too
+    alive = [not ref.expired() for ref in seen]
+    assert len(seen) > 3 and sum(alive) >= 2 and not all(alive) and alive[1]
+    assert _torch.StorageWeakRef(kept.untyped_storage()) == seen[1]
+
+
 def test_transforms_are_seen():
     seen = []
 

@@ -3,13 +3,20 @@
 from metalearn.diagrams.adaptation import draw_adaptation
 from metalearn.diagrams.attention import draw_attention
 from metalearn.diagrams.gated_step import draw_gated_step
+from metalearn.diagrams.directions import draw_directions
 from metalearn.diagrams.process import draw_process
 from metalearn.diagrams.unrolled_rule import draw_unrolled_rule
+from metalearn.diagrams.springs import draw_pair_loss, draw_springs
+from metalearn.diagrams.towers import draw_two_towers
 
 __all__ = [
     "draw_adaptation",
     "draw_attention",
     "draw_gated_step",
+    "draw_directions",
+    "draw_pair_loss",
     "draw_process",
     "draw_unrolled_rule",
+    "draw_springs",
+    "draw_two_towers",
 ]
