@@ -43,7 +43,6 @@ OLD = {  # chapters that are not yet retold under the new limits
     "02_transfer",
     "04_matching_prototypical",
     "05_maml",
-    "07_meta_lstm",
     "08_meta_networks",
     "09_learning_the_rule",
 }
