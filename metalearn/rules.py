@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from metalearn.inner_loop import Params, from_vector, to_vector
+
+if TYPE_CHECKING:
+    from metalearn.learners.meta_lstm import MetaLSTM
 
 State = dict[str, Tensor]
 
@@ -88,3 +94,58 @@ class Adam:
             "square": square,
             "step": step,
         }
+
+
+@dataclass(frozen=True)
+class FixedGates:
+    r"""The step of a meta-LSTM with gates that do not look at the task: :math:`f_k \odot \theta - i_k \odot \nabla`.
+
+    Args:
+        enter: Input gate :math:`i_k` of each step and weight, ``[n_steps, n_params]`` or ``[n_steps, 1]``.
+        forget: Forget gate :math:`f_k`, alike.
+
+    Example:
+        >>> import torch
+        >>> from metalearn.rules import FixedGates
+        >>> rule = FixedGates(torch.tensor([[0.1], [0.2]]), torch.ones(2, 1))
+        >>> params, state = {"w": torch.tensor([1.0])}, rule.start({})
+        >>> for _ in range(2):
+        ...     params, state = rule(params, {"w": torch.tensor([1.0])}, torch.tensor(0.0), state)
+        >>> round(params["w"].item(), 2)
+        0.7
+    """
+
+    enter: Tensor
+    forget: Tensor
+
+    def start(self, params: Params) -> State:
+        """Return the state before the first step: the number of steps taken."""
+        return {"step": torch.zeros((), dtype=torch.long)}
+
+    def __call__(self, params: Params, grads: Params, loss: Tensor, state: State) -> tuple[Params, State]:
+        """Take one step, at most as many as there are gates; the loss is not used."""
+        enter, forget = (gate.index_select(0, state["step"].reshape(1))[0] for gate in (self.enter, self.forget))
+        moved = forget * to_vector(params) - enter * to_vector(grads)
+        return from_vector(moved, params), {"step": state["step"] + 1}
+
+
+def with_rule(learner: MetaLSTM, rule: Callable[..., Any]) -> MetaLSTM:
+    """Return a learner that starts where a meta-LSTM starts, and takes its steps by another rule.
+
+    Args:
+        learner: It stays as it is; the new one shares its model.
+        rule: Such as :class:`SGD`; it has ``start`` and is called with weights, gradients, loss and state.
+
+    Example:
+        >>> import torch
+        >>> from metalearn.learners import MetaLSTM
+        >>> from metalearn.rules import SGD, with_rule
+        >>> line = MetaLSTM(torch.nn.Linear(1, 1), 5, loss_fn=torch.nn.functional.mse_loss)
+        >>> with_rule(line, SGD(0.1)).rule
+        SGD(lr=0.1, momentum=0.0)
+    """
+    other = copy.copy(learner)
+    other._modules = dict(learner._modules)  # a shallow copy shares this dictionary
+    del other.rule
+    other.rule = rule  # type: ignore[assignment]
+    return other

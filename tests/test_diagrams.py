@@ -109,6 +109,30 @@ def test_who_sees_whom_is_drawn_cell_by_cell_with_names(axes):
     assert [t.get_text() for t in axes.get_yticklabels()] == ["$(x_{1}, y_{1})$", "$(x_{2}, y_{2})$", "$x_a$", "$x_b$"]
 
 
+def arrows_of(axes):
+    """Return the texts of the two boxes that each arrow joins, and whether it is dashed."""
+    names = {text.get_position(): text.get_text() for text in axes.texts if text.get_bbox_patch()}
+    arrows = [text for text in axes.texts if getattr(text, "arrow_patch", None)]
+    return {(names[a.get_position()], names[a.xy]): a.arrow_patch.get_linestyle() == "--" for a in arrows}
+
+
+def test_the_gated_step_keeps_by_one_gate_and_adds_by_the_other(axes):
+    diagrams.draw_gated_step(axes)
+    arrows = {(start[:14], end[:14]) for start, end in arrows_of(axes)}
+    assert {(r"$\theta'_k$", r"$\times f_k$"), (r"$-\nabla_k$", r"$\times i_k$")} <= arrows
+    assert {start for start, end in arrows if end == "$+$"} == {r"$\times f_k$", r"$\times i_k$"}
+    read = {start for start, end in arrows if end == "LSTM and gates"}
+    assert read == {r"$\theta'_k$", r"$\pi(\nabla_k)$,"[:14]}
+
+
+@pytest.mark.parametrize("n_steps", [1, 3])
+def test_only_the_way_to_gradient_and_loss_is_cut(axes, n_steps):
+    diagrams.draw_unrolled_rule(axes, n_steps)
+    cut = {pair for pair, dashed in arrows_of(axes).items() if dashed}
+    assert cut == {(rf"$\theta'_{k}$", rf"$\nabla_{k}$, loss") for k in range(n_steps)}
+    assert (rf"$\theta'_{n_steps}$", "query\nloss") in arrows_of(axes)
+
+
 def test_the_three_directions_are_those_of_the_methods(axes):
     matrix = torch.tensor([[[2.0, 0.6], [0.6, 1.0]], [[1.0, 0.0], [0.0, 3.0]], [[2.5, -0.8], [-0.8, 1.5]]]).double()
     ends, theta, rate = torch.tensor([[1.0, 0], [1, 1], [0, 1]]).double(), torch.zeros(2).double(), 0.2
