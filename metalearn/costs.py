@@ -21,6 +21,11 @@ class Costs:
     Attributes:
         operations: Floating-point operations of matrix products and convolutions.
         peak_bytes: The most bytes of tensors made by the function that were alive at one moment.
+
+    Example:
+        >>> from metalearn.costs import Costs
+        >>> Costs(operations=12, peak_bytes=16)
+        Costs(operations=12, peak_bytes=16)
     """
 
     operations: int

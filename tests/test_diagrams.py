@@ -1,9 +1,6 @@
 """Diagrams say what the methods do: their arrows lead where the computation leads."""
 
-from functools import cache
-
-
-from functools import partial
+from functools import cache, partial
 
 import pytest
 import torch
@@ -22,8 +19,6 @@ FONTS_OF_LETTERS = cache(render_glyphs.fonts_of_letters)
 
 
 from matplotlib.colors import to_rgba  # noqa: E402
-
-from metalearn import diagrams, plotting  # noqa: E402
 
 
 @pytest.fixture
@@ -109,7 +104,7 @@ def test_who_sees_whom_is_drawn_cell_by_cell_with_names(axes):
     assert [t.get_text() for t in axes.get_yticklabels()] == ["$(x_{1}, y_{1})$", "$(x_{2}, y_{2})$", "$x_a$", "$x_b$"]
 
 
-def arrows_of(axes):
+def joined_by_arrows(axes):
     """Return the texts of the two boxes that each arrow joins, and whether it is dashed."""
     names = {text.get_position(): text.get_text() for text in axes.texts if text.get_bbox_patch()}
     arrows = [text for text in axes.texts if getattr(text, "arrow_patch", None)]
@@ -118,7 +113,7 @@ def arrows_of(axes):
 
 def test_the_gated_step_keeps_by_one_gate_and_adds_by_the_other(axes):
     diagrams.draw_gated_step(axes)
-    arrows = {(start[:14], end[:14]) for start, end in arrows_of(axes)}
+    arrows = {(start[:14], end[:14]) for start, end in joined_by_arrows(axes)}
     assert {(r"$\theta'_k$", r"$\times f_k$"), (r"$-\nabla_k$", r"$\times i_k$")} <= arrows
     assert {start for start, end in arrows if end == "$+$"} == {r"$\times f_k$", r"$\times i_k$"}
     read = {start for start, end in arrows if end == "LSTM and gates"}
@@ -128,9 +123,9 @@ def test_the_gated_step_keeps_by_one_gate_and_adds_by_the_other(axes):
 @pytest.mark.parametrize("n_steps", [1, 3])
 def test_only_the_way_to_gradient_and_loss_is_cut(axes, n_steps):
     diagrams.draw_unrolled_rule(axes, n_steps)
-    cut = {pair for pair, dashed in arrows_of(axes).items() if dashed}
+    cut = {pair for pair, dashed in joined_by_arrows(axes).items() if dashed}
     assert cut == {(rf"$\theta'_{k}$", rf"$\nabla_{k}$, loss") for k in range(n_steps)}
-    assert (rf"$\theta'_{n_steps}$", "query\nloss") in arrows_of(axes)
+    assert (rf"$\theta'_{n_steps}$", "query\nloss") in joined_by_arrows(axes)
 
 
 def test_the_three_directions_are_those_of_the_methods(axes):

@@ -2,36 +2,36 @@
 
 from metalearn.diagrams.adaptation import draw_adaptation
 from metalearn.diagrams.attention import draw_attention
-from metalearn.diagrams.gated_step import draw_gated_step
 from metalearn.diagrams.directions import draw_directions
 from metalearn.diagrams.flow import draw_flow
+from metalearn.diagrams.gated_step import draw_gated_step
 from metalearn.diagrams.letters import draw_letters, outlines_of
 from metalearn.diagrams.maml_graph import draw_maml_graph
 from metalearn.diagrams.process import draw_process
 from metalearn.diagrams.prototypes import draw_prototypes
 from metalearn.diagrams.representative import draw_representative
-from metalearn.diagrams.unrolled_rule import draw_unrolled_rule
 from metalearn.diagrams.springs import draw_pair_loss, draw_springs
 from metalearn.diagrams.towers import draw_two_towers
+from metalearn.diagrams.unrolled_rule import draw_unrolled_rule
 from metalearn.diagrams.vote import draw_vote
 from metalearn.diagrams.writers import draw_writers
 
 __all__ = [
     "draw_adaptation",
     "draw_attention",
-    "draw_gated_step",
     "draw_directions",
     "draw_flow",
+    "draw_gated_step",
     "draw_letters",
     "draw_maml_graph",
     "draw_pair_loss",
     "draw_process",
     "draw_prototypes",
     "draw_representative",
-    "draw_unrolled_rule",
     "draw_springs",
     "draw_two_towers",
+    "draw_unrolled_rule",
     "draw_vote",
-    "outlines_of",
     "draw_writers",
+    "outlines_of",
 ]
