@@ -49,6 +49,7 @@ OLD = {  # chapters that are not yet retold under the new limits
 WIDE_TOLERANCE = 0.02
 WIDE: dict[str, list[int]] = {  # code cells whose tolerance is above that, by chapter
     "04_matching_prototypical": [11, 14, 27, 29, 39, 41, 44, 46, 48, 51, 54],
+    "07_meta_lstm": [18],
 }
 
 
