@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,7 +69,7 @@ def adaptation(
         axes: Where to draw.
         learner: One whose ``adapt`` takes ``n_steps``.
         task: One task, all four tensors ``[n, 1]``; the curves reach as far as its points.
-        n_steps: Numbers of steps, at most four.
+        n_steps: Numbers of steps; the styles of their lines repeat after four.
         **style: Of the lines: ``color="tab:blue"``.
 
     Example:
@@ -85,8 +86,7 @@ def adaptation(
     """
     ends = torch.cat([task.support_x, task.query_x])
     x = torch.linspace(ends.min().item(), ends.max().item(), 200).unsqueeze(1)
-    looks = dict(zip(n_steps, (":", "--", "-", "-."), strict=False))
-    for k, look in looks.items():
+    for k, look in zip(n_steps, cycle((":", "--", "-", "-.")), strict=False):
         with torch.no_grad():
             y = learner.predict(learner.adapt(task.support_x, task.support_y, n_steps=k), x)
         axes.plot(x, y, look, label="1 step" if k == 1 else f"{k} steps", **style)
@@ -94,11 +94,11 @@ def adaptation(
 
 
 def histogram(axes: Axes, groups: Mapping[str, Any], bins: Any, xlabel: str) -> None:
-    """Draw how many tasks have which value, the groups over one another in grey and in colour.
+    """Draw how many tasks have which value, the groups over one another.
 
     Args:
         axes: Where to draw.
-        groups: Values by name, each ``[n_tasks]``, at most three.
+        groups: Values by name, each ``[n_tasks]``; a name in ``COLOURS`` has its colour, others grey and red in turn.
         bins: Edges of the bins ``[n_bins + 1]``.
         xlabel: What the values are, with their unit.
 
@@ -110,8 +110,9 @@ def histogram(axes: Axes, groups: Mapping[str, Any], bins: Any, xlabel: str) -> 
         >>> histogram(axes, {"before": torch.rand(50), "after": torch.rand(50)}, torch.linspace(0, 1, 11), "error")
         >>> plt.close(figure)
     """
-    shades = (COLOURS["from scratch"], COLOURS["MAML"], COLOURS["joint training"])
-    for (name, values), shade in zip(groups.items(), shades, strict=False):
+    shades = cycle((COLOURS["from scratch"], COLOURS["MAML"]))
+    for name, values in groups.items():
+        shade = COLOURS.get(name) or next(shades)
         axes.hist(np.asarray(values), np.asarray(bins).tolist(), color=shade, alpha=0.75, label=name)
     axes.set(xlabel=xlabel, ylabel="number of tasks")
     axes.legend(fontsize=8)
@@ -321,7 +322,7 @@ def race(
     Args:
         axes: Where to draw.
         record: The study.
-        methods: Label in the study by the name shown; a name in ``COLOURS`` gets its colour.
+        methods: Label in the study by the name shown, at least one; a name in ``COLOURS`` gets its colour.
         test: Name of the test; ``None``: the first.
         n_steps: Inner steps of the test of those that take some; ``None``: as many as were tested. Validation has the
             number of steps of the training.
@@ -334,12 +335,10 @@ def race(
         >>> race(axes, experiments.load("glyphs"), {"prototypical": "Prototypical", "raw pixels": "raw pixels"})
         >>> plt.close(figure)
     """
-    test = test or next(iter(record.tests))
     for name, label in methods.items():
         tested = {row["n_steps"] for row in record.part(label)["rows"]}
         score = record.score(label, test, n_steps if n_steps in tested else None)
-        colour = COLOURS.get(name, "0.3")
-        percent = score.higher_is_better
+        percent, colour = score.higher_is_better, COLOURS.get(name, "0.3")
         end = 100 * score.mean if percent else score.median
         text = f"{name}: {end:.1f} %" if percent else f"{name}: {end:.2g}"
         seconds, values, _ = record.curve(label)
@@ -349,8 +348,6 @@ def race(
         axes.plot(seconds, [100 * value for value in values] if percent else values, color=colour, lw=1.2, alpha=0.8)
         ends = 100 * score.ci95 if percent else None
         axes.errorbar(record.part(label)["cpu_seconds"], end, ends, fmt="o", color=colour, label=text, markersize=6)
-    if not record.score(next(iter(methods.values())), test).higher_is_better:
-        axes.set_yscale("log")
-    kind = "accuracy in %" if any("n_answers" in row for row in record.parts()[0]["rows"]) else "median error"
-    axes.set(xlabel="processor seconds of training", ylabel=kind, xscale="log")
+    kind, scale = ("accuracy in %", "linear") if percent else ("median error", "log")
+    axes.set(xlabel="processor seconds of training", ylabel=kind, xscale="log", yscale=scale)
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))

@@ -10,6 +10,7 @@ from typing import Literal, overload
 import torch
 from torch import Tensor
 
+from metalearn._modes import evaluating
 from metalearn.episodes import Episode
 from metalearn.learners._base import Learner
 from metalearn.runtime import default_seed, progress_bar
@@ -238,22 +239,17 @@ def evaluate(
     steps: Sequence[int | None] = n_steps if isinstance(n_steps, Sequence) else [n_steps]
     device = getattr(sample, "device", "cpu")
     generator = stream_of(default_seed() if seed is None else seed, stream, device)
-    was_training = learner.training
     results: list[Tensor] = []  # each [n_tasks of a batch, number of entries in steps]
-    learner.eval()
-    try:
-        with torch.no_grad(), progress_bar(n_tasks, "task", progress) as bar:
-            while (done := sum(len(part) for part in results)) < n_tasks:
-                batch = learner.take(sample(generator))
-                if done:
-                    learner.check_values(batch)
-                else:
-                    learner.check(batch)
-                metric = metric or (mean_squared_error if batch.n_way is None else accuracy)
-                results.append(_score_batch(learner, batch[: n_tasks - done], steps, metric))
-                bar.update(len(results[-1]))
-    finally:
-        learner.train(was_training)
+    with evaluating(learner), progress_bar(n_tasks, "task", progress) as bar:
+        while (done := sum(len(part) for part in results)) < n_tasks:
+            batch = learner.take(sample(generator))
+            if done:
+                learner.check_values(batch)
+            else:
+                learner.check(batch)
+            metric = metric or (mean_squared_error if batch.n_way is None else accuracy)
+            results.append(_score_batch(learner, batch[: n_tasks - done], steps, metric))
+            bar.update(len(results[-1]))
     higher = metric not in (mean_squared_error, "loss") if higher_is_better is None else higher_is_better
     per_task = torch.cat(results).cpu()  # [n_tasks, number of entries in steps]
     scores = [Score.of(column, higher_is_better=higher) for column in per_task.unbind(1)]

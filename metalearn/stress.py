@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from metalearn._modes import evaluating
 from metalearn._torch import tree_map
 from metalearn.episodes import Episode
 from metalearn.evaluation import Score, accuracy
@@ -112,18 +113,14 @@ def ask_in_groups(learner: Learner, tasks: Episode, size: int) -> Score:
     """
     if size < 1:
         raise ValueError(f"size must be at least 1, got {size}")
-    was_training, values = learner.training, []
-    learner.eval()
-    try:
-        with torch.no_grad():
-            for task in (tasks[i] for i in range(len(tasks))):
-                adapted = learner.adapt(task.support_x, task.support_y, n_way=task.n_way)
-                starts = range(0, len(task.query_y), size)
-                groups = [tree_map(lambda leaf, i=i: leaf[i : i + size], task.query_x) for i in starts]
-                logits = torch.cat([learner.predict(adapted, group) for group in groups])
-                values.append(accuracy(logits, task.query_y))
-    finally:
-        learner.train(was_training)
+    values = []
+    with evaluating(learner):
+        for task in (tasks[i] for i in range(len(tasks))):
+            adapted = learner.adapt(task.support_x, task.support_y, n_way=task.n_way)
+            starts = range(0, len(task.query_y), size)
+            groups = [tree_map(lambda leaf, i=i: leaf[i : i + size], task.query_x) for i in starts]
+            logits = torch.cat([learner.predict(adapted, group) for group in groups])
+            values.append(accuracy(logits, task.query_y))
     return Score.of(torch.stack(values))
 
 

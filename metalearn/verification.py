@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from metalearn._modes import evaluating
 from metalearn.learners import Siamese
 from metalearn.pools import Pool
 from metalearn.runtime import default_seed, stream
@@ -29,7 +30,8 @@ def similarities(learner: Siamese, pool: Pool, n_pairs: int = 4_000, seed: int |
         >>> import torch
         >>> from torch import nn
         >>> from metalearn import Pool, verification
-        >>> from metalearn.learners import Siamese
+        >>> from metalearn._modes import evaluating
+    from metalearn.learners import Siamese
         >>> pool = Pool(torch.tensor([[0.0], [0.0], [3.0], [3.0]]), torch.tensor([0, 0, 1, 1]))
         >>> similarity, same = verification.similarities(Siamese(nn.Identity()), pool, n_pairs=100)
         >>> bool((similarity[same == 0] == -9).all()), bool((similarity[same == 1] == 0).all())
@@ -37,13 +39,8 @@ def similarities(learner: Siamese, pool: Pool, n_pairs: int = 4_000, seed: int |
     """
     draw = stream(default_seed() if seed is None else seed, "pairs", pool.device)
     (left, right), same = pool.pairs(n_pairs)(draw)
-    was_training = learner.training
-    learner.eval()
-    try:
-        with torch.no_grad():
-            return learner.similarity(left, right), same
-    finally:
-        learner.train(was_training)
+    with evaluating(learner):
+        return learner.similarity(left, right), same
 
 
 def errors_at(threshold: float, similarity: Tensor, same: Tensor) -> tuple[float, float]:

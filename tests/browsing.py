@@ -89,6 +89,50 @@ def page_with(script: str) -> str:
     pytest.skip(f"no built page asks for living/{script}.js: run `make book`", allow_module_level=True)
 
 
+# What living pictures have in common; a page has one.
+
+
+def state(page: Page, name: str) -> dict[str, Any]:
+    """Return what a living picture has computed last."""
+    found = page.evaluate(f"({{...living.{name}}})")
+    assert isinstance(found, dict)
+    return found
+
+
+def seen(page: Page) -> str:
+    """Return all that stands in the picture, without what is read out later."""
+    script = "(root) => root.innerHTML.replace(/<p class=.living-status.*?<\\/p>/, '')"
+    text = page.locator(".living").evaluate(script)
+    values = page.locator(".living input").evaluate_all("(all) => all.map((one) => one.value + one.checked)")
+    return f"{text} {values}"
+
+
+def slide(page: Page, name: str, value: float) -> None:
+    """Set the slider of a name."""
+    slider = page.locator(".living .living-slider", has_text=name).locator("input")
+    slider.evaluate("(input, value) => { input.value = value; input.dispatchEvent(new Event('input')); }", value)
+
+
+def choose(page: Page, name: str) -> None:
+    """Take the choice of a name."""
+    page.locator(".living .living-choice").get_by_text(name, exact=True).click()
+
+
+def frame_times(page: Page, handle: str) -> list[float]:
+    """Return the milliseconds of fifty moves of a handle by keys, each with its layout."""
+    script = """(selector) => {
+      const handle = document.querySelector(selector), times = [];
+      for (let k = 0; k < 60; k++) {
+        const start = performance.now();
+        handle.dispatchEvent(new KeyboardEvent("keydown", {key: k % 2 ? "ArrowUp" : "ArrowDown", cancelable: true}));
+        document.body.getBoundingClientRect();
+        times.push(performance.now() - start);
+      }
+      return times.slice(10);
+    }"""
+    return [float(time) for time in page.evaluate(script, handle)]
+
+
 def accessibility_faults(page: Page, within: str = ARTICLE, **options: Any) -> list[tuple[str, str]]:
     """Return what axe finds: rule and element."""
     options = {"preload": False, "resultTypes": ["violations"], **options}  # preload would ask for wrong addresses

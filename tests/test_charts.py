@@ -3,20 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from matplotlib import pyplot as plt
 
 from metalearn import Pool, Score, charts, clinical, experiments
 from metalearn.data import sinusoids
 from metalearn.learners import MAML
 from metalearn.networks import MLP
 from metalearn.plotting import COLOURS
-
-
-@pytest.fixture
-def axes():
-    figure, axes = plt.subplots()
-    yield axes
-    plt.close(figure)
 
 
 def test_lines_have_their_colours_and_scores_their_intervals(axes):

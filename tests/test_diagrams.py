@@ -21,15 +21,6 @@ FONTS_OF_LETTERS = cache(render_glyphs.fonts_of_letters)
 from matplotlib.colors import to_rgba  # noqa: E402
 
 
-@pytest.fixture
-def axes():
-    plotting.use_style()
-    figure, axes = pyplot.subplots()
-    yield axes
-    figure.canvas.draw()
-    pyplot.close(figure)
-
-
 def test_the_diagram_of_adaptation_points_at_each_task(axes):
     diagrams.draw_adaptation(axes)
     ends = [tuple(map(float, (*line.get_xdata(), *line.get_ydata()))) for line in axes.lines]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from torch.nn import functional as F
 
 from metalearn import Episode
 from metalearn.learners import MAML, ImplicitMAML, Reptile
-from tests.browsing import HTML, Opened, accessibility_faults, page_with
+from tests.browsing import HTML, accessibility_faults, choose, frame_times, page_with, seen, slide, state
 
 pytestmark = pytest.mark.slow
 PAGE = page_with("directions_page")
@@ -27,43 +26,6 @@ SETTINGS = [
     {"alpha": 0.3, "lambda": 30.0, "steps": 3},
     {"alpha": 0.45, "lambda": 0.5, "steps": 1},
 ]
-
-
-@pytest.fixture(params=["file", "http"])
-def living(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Page]:
-    """Yield the page over file:// and over http; afterwards nothing may have gone wrong on it."""
-    where = HTML.as_uri() if request.param == "file" else request.getfixturevalue("address")
-    opened = Opened(browser, where)
-    page = opened.open(PAGE)
-    page.locator(ROOT).scroll_into_view_if_needed()
-    yield page
-    problems = opened.problems
-    opened.context.close()
-    assert problems == []
-
-
-def state(page: Page) -> dict[str, Any]:
-    """Return what the page has computed last."""
-    found = page.evaluate("({...living.directions})")
-    assert isinstance(found, dict)
-    return found
-
-
-def seen(page: Page) -> str:
-    """Return all that stands there, without what is read out later."""
-    script = "(root) => root.innerHTML.replace(/<p class=.living-status.*?<\\/p>/, '')"
-    text = page.locator(ROOT).evaluate(script)
-    values = page.locator(f"{ROOT} input").evaluate_all("(all) => all.map((one) => one.value + one.checked)")
-    return f"{text} {values}"
-
-
-def choose(page: Page, name: str) -> None:
-    page.locator(f"{ROOT} .living-choice").get_by_text(name, exact=True).click()
-
-
-def slide(page: Page, name: str, value: float) -> None:
-    slider = page.locator(f"{ROOT} .living-slider", has_text=name).locator("input")
-    slider.evaluate("(input, value) => { input.value = value; input.dispatchEvent(new Event('input')); }", value)
 
 
 def batch_of(tasks: list[dict[str, Any]]) -> Episode:
@@ -108,7 +70,7 @@ GRADIENTS = """([tasks, theta, settings]) => Object.fromEntries(Object.keys(livi
 
 
 def test_directions_are_those_of_the_packages_learners(living: Page) -> None:
-    tasks, model = state(living)["tasks"], nn.Linear(2, 1, bias=False).double()
+    tasks, model = state(living, "directions")["tasks"], nn.Linear(2, 1, bias=False).double()
     for settings in SETTINGS:
         for theta in ([-0.4, 1.4], [2.0, -1.0]):
             found = living.evaluate(GRADIENTS, [tasks, theta, settings])
@@ -132,7 +94,7 @@ def own_loss(task: dict[str, Any], theta: Tensor) -> Tensor:
 
 
 def test_the_loss_its_gradient_and_the_inner_steps_are_autograds(living: Page) -> None:
-    tasks = state(living)["tasks"]
+    tasks = state(living, "directions")["tasks"]
     for settings in SETTINGS:
         theta = torch.tensor([0.7, -1.3], dtype=torch.float64).requires_grad_()
         parts = [after(task, theta, settings["alpha"], settings["steps"]) for task in tasks]
@@ -152,7 +114,7 @@ def test_the_loss_its_gradient_and_the_inner_steps_are_autograds(living: Page) -
 
 
 def test_each_method_rests_at_its_end_and_contours_have_one_loss(living: Page) -> None:
-    tasks = state(living)["tasks"]
+    tasks = state(living, "directions")["tasks"]
     for settings in SETTINGS:
         for name in METHODS:
             end = living.evaluate("(given) => living.endOf(...given)", [name, tasks, settings])
@@ -169,7 +131,7 @@ def test_each_method_rests_at_its_end_and_contours_have_one_loss(living: Page) -
 
 
 def test_a_way_is_plain_descent_and_leads_to_the_end(living: Page) -> None:
-    tasks, theta, settings = state(living)["tasks"], [-0.4, 1.4], SETTINGS[0]
+    tasks, theta, settings = state(living, "directions")["tasks"], [-0.4, 1.4], SETTINGS[0]
     for name in METHODS:
         way = living.evaluate("(given) => living.wayOf(...given)", [name, tasks, theta, settings, 0.1, 1200])
         slope = living.evaluate(GRADIENTS, [tasks, theta, settings])[name]
@@ -179,7 +141,7 @@ def test_a_way_is_plain_descent_and_leads_to_the_end(living: Page) -> None:
 
 
 def test_what_the_chapter_says_of_the_ends(living: Page) -> None:
-    tasks = state(living)["tasks"]
+    tasks = state(living, "directions")["tasks"]
 
     def end(name: str, **settings: float) -> tuple[Tensor, bool]:
         how = {"alpha": 0.2, "lambda": 2, "steps": 1, **settings}
@@ -202,14 +164,14 @@ def test_the_start_and_the_tasks_are_dragged_by_mouse(living: Page) -> None:
     for i, label in enumerate(("Best weights of task 1", "Best weights of task 2", "Start")):
         handle = living.get_by_label(label, exact=True)
         handle.scroll_into_view_if_needed()
-        box, before, looks = handle.locator(".living-dot").bounding_box(), state(living), seen(living)
+        box, before, looks = handle.locator(".living-dot").bounding_box(), state(living, "directions"), seen(living)
         assert box is not None
         x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
         living.mouse.move(x, y)
         living.mouse.down()
         living.mouse.move(x - 25, y + 40, steps=3)
         living.mouse.up()
-        now = state(living)
+        now = state(living, "directions")
         places = [[*(task["best"] for task in one["tasks"]), one["theta"]] for one in (before, now)]
         assert [a != b for a, b in zip(*places, strict=True)] == [k == i for k in range(3)]
         assert now["found"] != before["found"] and seen(living) != looks
@@ -225,13 +187,13 @@ def test_the_start_is_moved_by_keys(living: Page) -> None:
         living.keyboard.press("Tab")
     assert start.evaluate("(handle) => document.activeElement === handle")
     for key, axis, sign in (("ArrowRight", 0, 1), ("ArrowLeft", 0, -1), ("ArrowUp", 1, 1), ("ArrowDown", 1, -1)):
-        before = state(living)["theta"]
+        before = state(living, "directions")["theta"]
         living.keyboard.press(key)
-        now = state(living)["theta"]
+        now = state(living, "directions")["theta"]
         assert sign * (now[axis] - before[axis]) > 0 and now[1 - axis] == before[1 - axis]
     living.keyboard.press("Tab")
     living.keyboard.press("Space")  # the first method's box
-    assert state(living)["shown"]["maml"] is False
+    assert state(living, "directions")["shown"]["maml"] is False
 
 
 def test_a_finger_drags_the_start_and_does_not_scroll(browser: Browser) -> None:
@@ -240,7 +202,7 @@ def test_a_finger_drags_the_start_and_does_not_scroll(browser: Browser) -> None:
     page.goto(f"{HTML.as_uri()}/{PAGE}")
     page.locator(f"{ROOT} .living-axes").evaluate("(axes) => axes.scrollIntoView({block: 'center'})")
     handle = page.get_by_label("Start", exact=True).locator(".living-dot")
-    box, scrolled, before = handle.bounding_box(), page.evaluate("scrollY"), state(page)["theta"]
+    box, scrolled, before = handle.bounding_box(), page.evaluate("scrollY"), state(page, "directions")["theta"]
     assert box is not None
     touch = context.new_cdp_session(page)
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
@@ -277,7 +239,7 @@ def test_arrows_point_downhill_and_are_told_apart_without_colour(living: Page) -
     }"""
     arrows = [living.locator(f"{ROOT} .living-axes .living-{name}").evaluate(script) for name in METHODS]
     for name, (right, up, *_) in zip(METHODS, arrows, strict=True):
-        gradient = torch.tensor(state(living)["found"][name]["gradient"])
+        gradient = torch.tensor(state(living, "directions")["found"][name]["gradient"])
         assert F.cosine_similarity(-gradient, torch.tensor([right, up]), dim=0) > 0.999
     assert len({dashes for _, _, dashes, _ in arrows}) == len({tip for *_, tip in arrows}) == 4
     names = living.locator(f"{ROOT} .living-axes .living-name").all_text_contents()
@@ -286,7 +248,7 @@ def test_arrows_point_downhill_and_are_told_apart_without_colour(living: Page) -
 
 def test_the_table_and_the_sentence_say_what_was_computed(living: Page) -> None:
     slide(living, "Inner rate", 0.3)
-    found = state(living)["found"]
+    found = state(living, "directions")["found"]
     rows = living.locator(f"{ROOT} tbody tr").all()
     maml = torch.tensor(found["maml"]["gradient"])
     for row, name in zip(rows, METHODS, strict=True):
@@ -301,19 +263,10 @@ def test_the_table_and_the_sentence_say_what_was_computed(living: Page) -> None:
 
 
 def test_a_frame_is_ready_in_time(living: Page) -> None:
-    script = """() => {
-      const handle = document.querySelector(".living-directions .living-start"), times = [];
-      for (let k = 0; k < 60; k++) {
-        const start = performance.now();
-        handle.dispatchEvent(new KeyboardEvent("keydown", {key: k % 2 ? "ArrowUp" : "ArrowDown", cancelable: true}));
-        document.body.getBoundingClientRect();
-        times.push(performance.now() - start);
-      }
-      return times.slice(10);
-    }"""
+    handle = ".living-directions .living-start"
     for show in ("directions", "whole ways"):
         choose(living, show)
-        times = living.evaluate(script)
+        times = frame_times(living, handle)
         print(f"\n{show}: {statistics.median(times):.1f} ms a frame, {max(times):.1f} at most")
         assert statistics.quantiles(times)[0] <= 16  # the quarter that other processes disturbed least
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import re
 from collections import Counter
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from playwright.sync_api import Browser, Page
 from metalearn import experiments, pretrained
 from metalearn.data import glyphs
 from metalearn.learners import Learner, Pixels
-from tests.browsing import HTML, Opened, accessibility_faults, page_with
+from tests.browsing import HTML, accessibility_faults, page_with
 from tools import living_tasks
 from tools.living_figure import stored
 
@@ -31,17 +30,6 @@ TASKS = re.findall(
     r'{"script": "(\w+)", "answer": (\d), "pixels": (\d), "prototypical": (\d)}', living_tasks.TARGET.read_text("utf-8")
 )
 ANSWERS = [[int(value) for value in values] for _, *values in TASKS]  # the right one, pixels', the network's
-
-
-@pytest.fixture(params=["file", "http"])
-def living(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Page]:
-    """Yield the page over file:// and over http; afterwards nothing may have gone wrong on it."""
-    where = HTML.as_uri() if request.param == "file" else request.getfixturevalue("address")
-    opened = Opened(browser, where)
-    yield opened.open(PAGE)
-    problems = opened.problems
-    opened.context.close()
-    assert problems == []
 
 
 def choose(page: Page, letter: int, force: bool = False) -> None:

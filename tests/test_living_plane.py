@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 
 from metalearn.data import glyphs
 from metalearn.learners import Prototypical
-from tests.browsing import HTML, Opened, accessibility_faults, page_with
+from tests.browsing import HTML, accessibility_faults, page_with, seen
 from tools import living_plane
 from tools.living_figure import stored
 
@@ -26,19 +25,6 @@ PAGE = page_with("plane_page")
 ROOT = "[data-living~=plane_page]"
 DATA = stored("planeOfGlyphs")
 Kind = Literal["euclidean", "cosine"]
-
-
-@pytest.fixture(params=["file", "http"])
-def living(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Page]:
-    """Yield the page over file:// and over http; afterwards nothing may have gone wrong on it."""
-    where = HTML.as_uri() if request.param == "file" else request.getfixturevalue("address")
-    opened = Opened(browser, where)
-    page = opened.open(PAGE)
-    page.locator(ROOT).scroll_into_view_if_needed()
-    yield page
-    problems = opened.problems
-    opened.context.close()
-    assert problems == []
 
 
 def learner(kind: Kind) -> Prototypical:
@@ -64,12 +50,6 @@ def pick(page: Page, text: str) -> None:
 
 def probabilities(page: Page) -> list[float]:
     return [float(text) for text in page.locator(f"{ROOT} .living-number").all_inner_texts()]
-
-
-def seen(page: Page) -> str:
-    """Return all that is drawn, without the sentence, which comes later."""
-    script = "(root) => root.innerHTML.replace(/<p class=.living-status.*?<\\/p>/, '')"
-    return str(page.locator(ROOT).evaluate(script))
 
 
 # Files.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from torch.nn import functional as F
 from metalearn import inner_loop
 from metalearn.data import sinusoids
 from metalearn.networks import MLP
-from tests.browsing import HTML, Opened, accessibility_faults, page_with
+from tests.browsing import HTML, accessibility_faults, choose, frame_times, page_with, seen, slide, state
 from tools import living_waves
 
 pytestmark = pytest.mark.slow
@@ -26,34 +25,6 @@ PAGE = page_with("wave_page")
 ROOT = "[data-living~=wave_page]"
 RATE, GRID = 0.01, torch.linspace(-5, 5, 101, dtype=torch.float64).unsqueeze(1)
 STARTS = ("maml", "joint", "random")
-
-
-@pytest.fixture(params=["file", "http"])
-def living(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Page]:
-    """Yield the page over file:// and over http; afterwards nothing may have gone wrong on it."""
-    where = HTML.as_uri() if request.param == "file" else request.getfixturevalue("address")
-    opened = Opened(browser, where)
-    page = opened.open(PAGE)
-    page.locator(ROOT).scroll_into_view_if_needed()
-    yield page
-    problems = opened.problems
-    opened.context.close()
-    assert problems == []
-
-
-def state(page: Page) -> dict[str, Any]:
-    """Return what the page has computed last."""
-    found = page.evaluate("({...living.wave})")
-    assert isinstance(found, dict)
-    return found
-
-
-def seen(page: Page) -> str:
-    """Return all that stands there, without what is read out later."""
-    script = "(root) => root.innerHTML.replace(/<p class=.living-status.*?<\\/p>/, '')"
-    text = page.locator(ROOT).evaluate(script)
-    values = page.locator(f"{ROOT} input").evaluate_all("(all) => all.map((one) => one.value + one.checked)")
-    return f"{text} {values}"
 
 
 def model_of(start: str, page: Page) -> nn.Module:
@@ -92,7 +63,7 @@ def steps_of(model: nn.Module, x: Tensor, y: Tensor, truth: Tensor) -> list[dict
 
 def compare(page: Page, start: str) -> None:
     """Compare all that the page computed with torch."""
-    shown = state(page)
+    shown = state(page, "wave")
     points = torch.tensor(shown["points"], dtype=torch.float64)
     x, y = points[:, :1], points[:, 1:]
     truth = shown["wave"]["amplitude"] * torch.sin(GRID - shown["wave"]["phase"])
@@ -101,15 +72,6 @@ def compare(page: Page, start: str) -> None:
     for step, (ours, theirs) in enumerate(zip(shown["path"], expected, strict=True)):
         for name, values in theirs.items():
             assert ours[name] == pytest.approx(values, rel=1e-6, abs=1e-6), f"{start}, {step} steps, {name}"
-
-
-def choose(page: Page, name: str) -> None:
-    page.locator(f"{ROOT} .living-choice").get_by_text(name, exact=True).click()
-
-
-def slide(page: Page, name: str, value: float) -> None:
-    slider = page.locator(f"{ROOT} .living-slider", has_text=name).locator("input")
-    slider.evaluate("(input, value) => { input.value = value; input.dispatchEvent(new Event('input')); }", value)
 
 
 def test_the_stored_weights_are_those_that_are_written(tmp_path: Path) -> None:
@@ -171,10 +133,10 @@ def test_the_first_layer_moves_most_from_mamls_start_and_the_last_from_joint_tra
 
 
 def test_from_mamls_start_one_step_is_enough_and_from_random_weights_ten_are_not(living: Page) -> None:
-    first, second = state(living)["path"][:2]
+    first, second = state(living, "wave")["path"][:2]
     assert second["onPoints"] < 0.2 * first["onPoints"] and second["onWave"] < 0.2 * first["onWave"]
     choose(living, "random")
-    path = state(living)["path"]
+    path = state(living, "wave")["path"]
     assert path[10]["onPoints"] < 0.7 * path[0]["onPoints"] and path[10]["onWave"] > 0.8 * path[0]["onWave"]
 
 
@@ -182,19 +144,19 @@ def test_points_are_dragged_by_mouse(living: Page) -> None:
     for i in range(5):
         handle = living.locator(f"{ROOT} .living-handle").nth(i)
         handle.scroll_into_view_if_needed()
-        box, before, looks = handle.bounding_box(), state(living), seen(living)
+        box, before, looks = handle.bounding_box(), state(living, "wave"), seen(living)
         assert box is not None
         x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
         living.mouse.move(x, y)
         living.mouse.down()
         living.mouse.move(x + 12, y - 30 if before["points"][i][1] < 0 else y + 30, steps=3)
         living.mouse.up()
-        after = state(living)
+        after = state(living, "wave")
         moved = [a != b for a, b in zip(before["points"], after["points"], strict=True)]
         assert moved == [k == i for k in range(5)] and seen(living) != looks
     compare(living, "maml")
     living.get_by_role("button", name="Points onto the wave").click()
-    shown = state(living)
+    shown = state(living, "wave")
     for x, y in shown["points"]:
         wave = shown["wave"]
         assert y == pytest.approx(wave["amplitude"] * torch.sin(torch.tensor(x - wave["phase"])).item(), abs=1e-5)
@@ -207,14 +169,14 @@ def test_points_are_moved_by_keys(living: Page) -> None:
         handle = living.locator(f"{ROOT} .living-handle").nth(i)
         assert handle.evaluate("(handle) => document.activeElement === handle")
         for key, axis, sign in (("ArrowRight", 0, 1), ("ArrowLeft", 0, -1), ("ArrowUp", 1, 1), ("ArrowDown", 1, -1)):
-            before = state(living)["points"][i]
+            before = state(living, "wave")["points"][i]
             living.keyboard.press(key)
-            after = state(living)["points"][i]
+            after = state(living, "wave")["points"][i]
             assert sign * (after[axis] - before[axis]) > 0 and after[1 - axis] == before[1 - axis]
         living.keyboard.press("Tab")
-    steps = state(living)["steps"]
+    steps = state(living, "wave")["steps"]
     living.keyboard.press("ArrowRight")
-    assert state(living)["steps"] == steps + 1
+    assert state(living, "wave")["steps"] == steps + 1
     living.locator(f"{ROOT} input[type=radio]").first.focus()
     living.keyboard.press("ArrowRight")  # the next start
     compare(living, "joint")
@@ -226,7 +188,7 @@ def test_a_finger_drags_a_point_and_does_not_scroll(browser: Browser) -> None:
     page.goto(f"{HTML.as_uri()}/{PAGE}")
     handle = page.locator(f"{ROOT} .living-handle").nth(2)
     page.locator(f"{ROOT} .living-axes").first.evaluate("(axes) => axes.scrollIntoView({block: 'center'})")
-    box, scrolled, before = handle.bounding_box(), page.evaluate("scrollY"), state(page)["points"][2]
+    box, scrolled, before = handle.bounding_box(), page.evaluate("scrollY"), state(page, "wave")["points"][2]
     assert box is not None
     touch = context.new_cdp_session(page)
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
@@ -258,7 +220,7 @@ def test_every_control_changes_what_is_seen(living: Page) -> None:
 
 def test_numbers_and_the_sentence_say_what_was_computed(living: Page) -> None:
     slide(living, "Gradient steps", 3)
-    step = state(living)["path"][3]
+    step = state(living, "wave")["path"][3]
     numbers = living.locator(f"{ROOT} .living-moved b").all_inner_texts()
     assert numbers == [f"{100 * share:.1f} %" for share in step["moved"]]
     living.wait_for_function("document.querySelector('.living-wave [role=status]').textContent.includes('3 steps')")
@@ -268,17 +230,8 @@ def test_numbers_and_the_sentence_say_what_was_computed(living: Page) -> None:
 
 
 def test_a_frame_is_ready_in_time(living: Page) -> None:
-    script = """() => {
-      const handle = document.querySelector(".living-wave .living-handle"), times = [];
-      for (let k = 0; k < 60; k++) {
-        const start = performance.now();
-        handle.dispatchEvent(new KeyboardEvent("keydown", {key: k % 2 ? "ArrowUp" : "ArrowDown", cancelable: true}));
-        document.body.getBoundingClientRect();
-        times.push(performance.now() - start);
-      }
-      return times.slice(10);
-    }"""
-    times = living.evaluate(script)
+    handle = ".living-wave .living-handle"
+    times = frame_times(living, handle)
     print(f"\n{statistics.median(times):.1f} ms a frame, {max(times):.1f} at most")
     assert statistics.quantiles(times)[0] <= 16  # the quarter that other processes disturbed least
 

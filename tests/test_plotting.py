@@ -10,15 +10,6 @@ pyplot = pytest.importorskip("matplotlib.pyplot")
 from metalearn import plotting  # noqa: E402
 
 
-@pytest.fixture
-def axes():
-    plotting.use_style()
-    figure, axes = pyplot.subplots()
-    yield axes
-    figure.canvas.draw()
-    pyplot.close(figure)
-
-
 def test_images_keep_their_places(axes):
     images = torch.arange(6.0).reshape(6, 1, 1, 1).expand(6, 1, 2, 2) / 10
     plotting.show_images(axes, images, 3, labels="abc")
