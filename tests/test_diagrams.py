@@ -5,20 +5,17 @@ from functools import cache, partial
 import pytest
 import torch
 
+from metalearn.data import glyphs
 from metalearn.learners import MAML, HyperNetwork, MetaNetwork, NeuralProcess
 from metalearn.networks import MLP
+from tools import render_glyphs
 
 pyplot = pytest.importorskip("matplotlib.pyplot")
-from matplotlib.colors import to_hex  # noqa: E402
+from matplotlib.colors import to_hex, to_rgba  # noqa: E402
 
 from metalearn import diagrams, learners, plotting  # noqa: E402
-from metalearn.data import glyphs  # noqa: E402
-from tools import render_glyphs  # noqa: E402
 
 FONTS_OF_LETTERS = cache(render_glyphs.fonts_of_letters)
-
-
-from matplotlib.colors import to_rgba  # noqa: E402
 
 
 def test_the_diagram_of_adaptation_points_at_each_task(axes):
@@ -127,7 +124,6 @@ def test_the_three_directions_are_those_of_the_methods(axes):
     arrows = [text for text in axes.texts if getattr(text, "arrow_patch", None)]
     tips = {text.arrow_patch.get_facecolor(): torch.tensor(text.xy).double() for text in arrows[3:]}
     steps = [torch.tensor(text.xy) - torch.tensor(text.get_position()) for text in arrows[:3]]
-    to_rgba = pyplot.matplotlib.colors.to_rgba
     tips = {name: tips[to_rgba(plotting.COLOURS[name])] for name in ("Reptile", "first-order MAML", "MAML")}
     torch.testing.assert_close(tips["Reptile"], torch.tensor(arrows[2].xy).double())  # where the walk ends
     torch.testing.assert_close(tips["first-order MAML"], steps[2].double())  # the last step, from the start
@@ -211,8 +207,6 @@ def test_the_best_representative_is_the_mean_for_squares_and_a_direction_for_cos
 
 def maml_arrows_of(axes):
     """Return each arrow as its two ends and whether it is drawn in the colour of MAML."""
-    from matplotlib.colors import to_hex
-
     found = [text for text in axes.texts if getattr(text, "arrow_patch", None)]
     colours = [to_hex(text.arrow_patch.get_edgecolor(), keep_alpha=False).upper() for text in found]
     ends = [(tuple(map(float, text.get_position())), tuple(map(float, text.xy))) for text in found]
