@@ -72,8 +72,10 @@ def section(page: str, printed: list[str]) -> Tag:
     soup = BeautifulSoup((HTML / f"{page}.html").read_text(encoding="utf-8"), "html.parser")
     article = soup.select_one("article.bd-article")
     assert article is not None, page
-    for script in article.select("script, noscript"):
-        script.unwrap() if script.name == "noscript" else script.decompose()
+    for script in article.select("script"):
+        script.decompose()
+    for static in article.select("noscript"):  # what stands there without scripts
+        static.unwrap()
     for fold in article.select("details"):
         fold["open"] = ""
     seen: set[str] = set()
@@ -112,7 +114,8 @@ def write_single_page(path: Path) -> None:
     listed = "".join(f'<li><a href="#{mark(page)}">{title(page)}</a></li>' for page in printed)
     body = "\n".join(str(section(page, printed)) for page in printed)
     # The first chapter's head has the styles and the settings of MathJax; no other script is wanted on paper.
-    head = BeautifulSoup((HTML / f"{printed[4]}.html").read_text(encoding="utf-8"), "html.parser").head
+    chapter = next(page for page in printed if page.startswith("chapters/"))
+    head = BeautifulSoup((HTML / f"{chapter}.html").read_text(encoding="utf-8"), "html.parser").head
     assert head is not None
     kept = [str(tag) for tag in head.select("link[rel=stylesheet], script") if "stylesheet" in str(tag) or needed(tag)]
     styles = re.sub(r'(href|src)="\.\./', r'\1="', "\n".join(kept))
