@@ -39,7 +39,7 @@ def draw_unrolled_rule(axes: Axes, n_steps: int = 2) -> None:
         axes.text(0.45 + width * k, 1.5, "cut", color=COLOURS["MAML"], ha="center", fontsize=9)
     for before, after in pairwise(rules):
         arrow(axes, before, after, tint)
-        axes.text(before.get_position()[0] + width / 2, 1.85, "memory", color=tint, ha="center", fontsize=8)
+        axes.text(before.get_position()[0] + 0.65 * width, 2.45, "memory", color=tint, ha="center", fontsize=8)
     end = 0.6 + width * n_steps
     arrow(axes, weights[-1], box(axes, (end, 2.3), "query\nloss"))
     canvas(axes, end + 0.8, 4.2)
