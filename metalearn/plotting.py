@@ -54,6 +54,7 @@ COLOURS = {  # one colour per method throughout the book, told apart by colour-b
     "least squares": "#EE8866",
     "Adam": "#333333",
     "SGD": "#BBBBBB",
+    "momentum": "#994F00",
     "truth": "#000000",
 }
 
