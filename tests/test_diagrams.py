@@ -2,6 +2,7 @@
 
 from functools import cache, partial
 
+import numpy as np
 import pytest
 import torch
 
@@ -69,9 +70,16 @@ def test_the_flow_shows_what_adapt_keeps_and_what_predict_says(axes):
 
 @pytest.mark.parametrize("split", range(3))
 def test_outlines_are_those_that_the_letters_were_rendered_from(split):
-    fonts = {render_glyphs.class_name(letter): (letter, names) for letter, names in FONTS_OF_LETTERS().items()}
-    for name in glyphs()[split].class_names[5::40]:
-        assert len(diagrams.outlines_of(name)) == len(render_glyphs.outlines(*fonts[name])), name
+    letters = {render_glyphs.class_name(letter): letter for letter in FONTS_OF_LETTERS()}
+    shown = glyphs()[split].class_names[::5]
+    for name in shown:
+        rendered = render_glyphs.outlines(letters[name], FONTS_OF_LETTERS()[letters[name]])
+        drawn = diagrams.outlines_of(name)
+        assert len(drawn) == len(rendered), name
+        for path, pixels in zip(drawn, rendered, strict=True):  # as wide and high; hinting moves an edge
+            rows, columns = np.nonzero(pixels > 0.5)
+            width, height = np.ptp(path.get_extents().get_points(), axis=0) * 80
+            assert abs(width - np.ptp(columns) - 1) <= 3 and abs(height - np.ptp(rows) - 1) <= 3, name
 
 
 def test_letters_are_drawn_with_two_of_their_outlines_and_five_of_their_images(axes):

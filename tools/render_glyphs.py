@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import string
 import unicodedata
 import zipfile
 from pathlib import Path
@@ -16,10 +15,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib import get_data_path
-from matplotlib.ft2font import FT2Font
-from PIL import Image, ImageFont
+from PIL import Image
 from scipy import ndimage
+
+from metalearn.data._fonts import CANVAS, FONTS, LETTER, TEX_FONTS, codes_of, fonts_of, outlines_by_font
 
 Array = npt.NDArray[Any]
 
@@ -29,35 +28,19 @@ SCRIPTS = {  # scripts of each split, in the order in which they claim a shape: 
     "test": ("Georgian", "Tifinagh", "Hebrew", "Lao"),
 }
 ORDER = [script for scripts in SCRIPTS.values() for script in scripts]
-FONTS = [
-    *(f"DejaVuSans{style}" for style in ("", "-Bold", "-Oblique", "-BoldOblique")),
-    *(f"DejaVuSansMono{style}" for style in ("", "-Bold", "-Oblique", "-BoldOblique")),
-    *(f"DejaVuSerif{style}" for style in ("", "-Bold", "-Italic", "-BoldItalic")),
-    *(f"STIXGeneral{style}" for style in ("", "Bol", "Italic", "BolIta")),
-]
-TEX_FONTS = ["cmr10", "cmss10", "cmtt10", "cmb10", "cmti10", "cmmi10"]  # Unicode's code points only in ASCII
 CATEGORIES = ("Lu", "Ll", "Lt", "Lo")  # without modifier letters, which look like commas
 TWINS = 0.95  # likeness from which on two letters of one split count as one letter
 STRANGERS = 0.9  # the same for letters of different splits
 N_INSTANCES = 20
-SIZE, CANVAS, LETTER = 28, 128, 80  # pixels: an image's side, the drawing board's side, a letter's longer side on it
+SIZE = 28  # pixels: an image's side
 
 
 def fonts_of_letters() -> dict[str, list[str]]:
     """Return the base letters of our scripts, ordered by script and code point, with the fonts that hold each."""
-    letters: dict[str, list[str]] = {}
-    for name in FONTS + TEX_FONTS:
-        for code in FT2Font(str(font_path(name))).get_charmap():
-            letter = chr(code)
-            is_base = unicodedata.category(letter) in CATEGORIES and unicodedata.normalize("NFKD", letter) == letter
-            if is_base and script_of(letter) in ORDER and (name in FONTS or letter in string.ascii_letters):
-                letters.setdefault(letter, []).append(name)
-    return {letter: letters[letter] for letter in sorted(letters, key=lambda s: (ORDER.index(script_of(s)), s))}
-
-
-def font_path(name: str) -> Path:
-    """Return where matplotlib keeps a font."""
-    return Path(get_data_path()) / "fonts" / "ttf" / f"{name}.ttf"
+    chars = {chr(code) for name in FONTS + TEX_FONTS for code in codes_of(name)}
+    bases = {c for c in chars if unicodedata.category(c) in CATEGORIES and unicodedata.normalize("NFKD", c) == c}
+    letters = sorted((c for c in bases if script_of(c)), key=lambda c: (ORDER.index(script_of(c)), c))
+    return {letter: fonts for letter in letters if (fonts := fonts_of(letter))}
 
 
 def script_of(letter: str) -> str:
@@ -79,23 +62,7 @@ def class_name(letter: str) -> str:
 
 def outlines(letter: str, fonts: list[str]) -> list[Array]:
     """Return a letter's distinct outlines, each ``[CANVAS, CANVAS]`` in [0, 1], centred, its longer side ``LETTER``."""
-    found: dict[bytes, Array] = {}
-    for name in fonts:
-        font = ImageFont.truetype(str(font_path(name)), 160, layout_engine=ImageFont.Layout.BASIC)
-        mask = font.getmask(letter)
-        image = Image.frombytes("L", mask.size, bytes(mask))
-        box = image.point(lambda grey: 255 * (grey > 127)).getbbox()
-        if box is None:
-            continue
-        image = image.crop(box)
-        scale = LETTER / max(image.size)
-        image = image.resize(
-            (max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.BOX
-        )
-        board = Image.new("L", (CANVAS, CANVAS))
-        board.paste(image, ((CANVAS - image.width) // 2, (CANVAS - image.height) // 2))
-        found.setdefault(board.tobytes(), np.asarray(board) / 255)
-    return list(found.values())
+    return list(outlines_by_font(letter, fonts).values())
 
 
 def features(shapes: list[Array]) -> Array:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import unicodedata
-from functools import cache
-from pathlib import Path as File
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
+from metalearn.data._fonts import font_path, fonts_of, outlines_by_font
 from metalearn.diagrams._parts import canvas, thumbnail
 
 if TYPE_CHECKING:
@@ -19,28 +16,11 @@ if TYPE_CHECKING:
 
     from metalearn.pools import Pool
 
-FAMILIES = {  # the fonts of tools/render_glyphs.py, in its order
-    "DejaVuSans": ("", "-Bold", "-Oblique", "-BoldOblique"),
-    "DejaVuSansMono": ("", "-Bold", "-Oblique", "-BoldOblique"),
-    "DejaVuSerif": ("", "-Bold", "-Italic", "-BoldItalic"),
-    "STIXGeneral": ("", "Bol", "Italic", "BolIta"),
-}
-TEX_FONTS = ("cmr10", "cmss10", "cmtt10", "cmb10", "cmti10", "cmmi10")  # Unicode's code points only in ASCII
-
-
-@cache
-def _charmaps() -> dict[File, frozenset[int]]:
-    from matplotlib import get_data_path
-    from matplotlib.ft2font import FT2Font
-
-    folder = File(get_data_path()) / "fonts" / "ttf"
-    names = [family + style for family, styles in FAMILIES.items() for style in styles]
-    files = [folder / f"{name}.ttf" for name in (*names, *TEX_FONTS)]
-    return {file: frozenset(FT2Font(str(file)).get_charmap()) for file in files}
-
 
 def outlines_of(class_name: str) -> list[Path]:
     """Return the distinct outlines of a letter in the fonts that matplotlib ships, the longer side 1, centred on 0.
+
+    Two are the same if the program that rendered the letters starts from the same pixels.
 
     Args:
         class_name: Name of a class of :func:`metalearn.data.glyphs`, such as ``"Greek/small letter alpha"``.
@@ -58,16 +38,12 @@ def outlines_of(class_name: str) -> list[Path]:
     from matplotlib.textpath import TextPath
 
     letter = unicodedata.lookup(class_name.replace("/", " "))
-    found: dict[tuple[Any, bytes], Path] = {}
-    for file, codes in _charmaps().items():
-        if ord(letter) not in codes or (file.stem in TEX_FONTS and not letter.isascii()):
-            continue
-        path = TextPath((0, 0), letter, size=100, prop=FontProperties(fname=str(file)))
+    found = []
+    for name in outlines_by_font(letter, fonts_of(letter)):
+        path = TextPath((0, 0), letter, size=100, prop=FontProperties(fname=str(font_path(name))))
         low, high = path.get_extents().get_points()
-        vertices = (path.vertices - (low + high) / 2) / (high - low).max()
-        key = vertices.shape, np.round(vertices, 2).tobytes()
-        found.setdefault(key, Path(vertices, path.codes))
-    return list(found.values())
+        found.append(Path((path.vertices - (low + high) / 2) / (high - low).max(), path.codes))
+    return found
 
 
 def draw_letters(axes: Axes, pool: Pool, classes: Sequence[int]) -> None:
