@@ -37,9 +37,7 @@ class Limits:
     words_per_line: int = 10
 
 
-NEW = Limits()
-OLD_LIMITS = Limits(n_cells=(30, 80), median_lines=8, lines=25, derivation_lines=25, words_per_line=7)
-OLD: set[str] = set()  # chapters that are not yet retold under the new limits
+LIMITS = Limits()
 WIDE_TOLERANCE = 0.02
 WIDE: dict[str, list[int]] = {"07_meta_lstm": [18]}  # code cells whose tolerance is above that, by chapter
 
@@ -84,7 +82,7 @@ def wrong_errors(notebook: NotebookNode) -> list[str]:
     ]
 
 
-def wrong_size(notebook: NotebookNode, limits: Limits = NEW) -> list[str]:
+def wrong_size(notebook: NotebookNode, limits: Limits = LIMITS) -> list[str]:
     lengths = [code_lines(cell.source) for cell in code_cells(notebook)]
     n_words = sum(words(cell.source) for cell in notebook.cells if cell.cell_type == "markdown")
     problems = []
@@ -143,6 +141,15 @@ def wrong_alt_texts(notebook: NotebookNode) -> list[str]:
         for number, cell in enumerate(code_cells(notebook), 1)
         if any(kind.startswith("image/") for output in cell.outputs for kind in output.get("data", {}))
         and len(str(cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")).split()) < 3
+    ]
+
+
+def wrong_captions(notebook: NotebookNode) -> list[str]:
+    return [
+        f"code cell {number} shows an image without a caption (cell metadata mystnb.figure.caption)"
+        for number, cell in enumerate(code_cells(notebook), 1)
+        if any(kind.startswith("image/") for output in cell.outputs for kind in output.get("data", {}))
+        and len(str(cell.metadata.get("mystnb", {}).get("figure", {}).get("caption", "")).split()) < 5
     ]
 
 
@@ -211,14 +218,15 @@ RULES: list[Callable[[NotebookNode], list[str]]] = [
     wrong_seed,
     wrong_tolerance,
     wrong_alt_texts,
+    wrong_captions,
     wrong_set_up,
+    wrong_size,
 ]
 
 
 def problems_of(path: Path, notebook: NotebookNode) -> list[str]:
-    """Return what is wrong with a chapter, under the limits that hold for it."""
-    problems = [problem for rule in RULES for problem in rule(notebook)] + wrong_title(path, notebook)
-    return problems + wrong_size(notebook, OLD_LIMITS if path.stem in OLD else NEW)
+    """Return what is wrong with a chapter."""
+    return [problem for rule in RULES for problem in rule(notebook)] + wrong_title(path, notebook)
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
@@ -237,7 +245,7 @@ def test_another_package_of_the_same_name_is_named_first(path: Path, tmp_path: P
     assert run.stderr.splitlines()[-1] == "AssertionError: another package is called metalearn: uninstall it"
 
 
-@pytest.mark.parametrize("path", [path for path in CHAPTERS if path.stem not in OLD], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 def test_a_chapter_says_what_it_takes(path: Path) -> None:
     assert wrong_head(nbformat.read(path, as_version=4)) == []
 
@@ -254,8 +262,7 @@ def test_a_head_can_be_wrong() -> None:
 
 
 def test_no_function_stands_in_two_chapters() -> None:
-    notebooks = {path.stem: nbformat.read(path, as_version=4) for path in CHAPTERS if path.stem not in OLD}
-    assert twice(notebooks) == []
+    assert twice({path.stem: nbformat.read(path, as_version=4) for path in CHAPTERS}) == []
 
 
 def test_a_function_in_two_chapters_is_noticed() -> None:
@@ -268,10 +275,6 @@ def test_a_function_in_two_chapters_is_noticed() -> None:
 def test_wide_tolerances_are_listed() -> None:
     found = {path.stem: wide_cells(nbformat.read(path, as_version=4)) for path in CHAPTERS}
     assert {stem: cells for stem, cells in found.items() if cells} == WIDE, f"WIDE lists cells above {WIDE_TOLERANCE}"
-
-
-def test_the_lists_name_chapters_that_exist() -> None:
-    assert {path.stem for path in CHAPTERS} >= OLD
 
 
 def test_every_chapter_is_listed_and_every_listed_chapter_exists() -> None:
@@ -317,6 +320,7 @@ EDITS: dict[str, tuple[Callable[[NotebookNode], list[str]], Callable[[list[Noteb
     "ignored": (wrong_ignored, lambda code: [c.metadata.tags.append("nbval-ignore-output") for c in code[:7]], "7 of"),
     "skipped": (wrong_ignored, lambda code: code[3].metadata.tags.append("nbval-skip"), "never tested"),
     "alt": (wrong_alt_texts, lambda code: code[3].outputs.append(IMAGE), "code cell 4 shows an image without alt"),
+    "caption": (wrong_captions, lambda code: code[3].outputs.append(IMAGE), "code cell 4 shows an image without a cap"),
     "tolerance": (
         wrong_tolerance,
         lambda code: code[3].metadata.update(metalearn={"tolerance": 0.2}),
@@ -345,15 +349,8 @@ def test_each_rule_can_fail(name: str) -> None:
     assert any(message in problem for problem in rule(notebook))
 
 
-def test_old_chapters_keep_the_old_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules[__name__], "OLD", {"05_old"})
+def test_wide_tolerances_are_found() -> None:
     notebook = good_notebook()
-    code_cells(notebook)[3].update(source="x = 1\n" * 25)
-    notebook.cells[0].source += "long prose " * 200
-    assert problems_of(Path("05_old.ipynb"), notebook) == []
-    assert problems_of(Path("05_new.ipynb"), notebook) == ["code cell 4 has 25 lines, expected at most 15"]
-    code_cells(notebook)[3].update(source="x = 1\n" * 26)
-    assert problems_of(Path("05_old.ipynb"), notebook) == ["code cell 4 has 26 lines, expected at most 25"]
     assert wide_cells(notebook) == []
     code_cells(notebook)[3].metadata.update(metalearn={"tolerance": 0.03})
     assert wide_cells(notebook) == [4]
