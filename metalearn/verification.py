@@ -30,8 +30,7 @@ def similarities(learner: Siamese, pool: Pool, n_pairs: int = 4_000, seed: int |
         >>> import torch
         >>> from torch import nn
         >>> from metalearn import Pool, verification
-        >>> from metalearn._modes import evaluating
-    from metalearn.learners import Siamese
+        >>> from metalearn.learners import Siamese
         >>> pool = Pool(torch.tensor([[0.0], [0.0], [3.0], [3.0]]), torch.tensor([0, 0, 1, 1]))
         >>> similarity, same = verification.similarities(Siamese(nn.Identity()), pool, n_pairs=100)
         >>> bool((similarity[same == 0] == -9).all()), bool((similarity[same == 1] == 0).all())
