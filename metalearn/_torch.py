@@ -31,6 +31,7 @@ __all__ = [
     "tree_map",
     "tree_unflatten",
     "unwrapped",
+    "wants_gradient",
 ]
 
 AnyBatchNorm = _BatchNorm  # what BatchNorm1d, 2d, 3d and SyncBatchNorm are, lazy ones too
@@ -53,6 +54,13 @@ def unwrapped(tensor: Tensor) -> Tensor | None:
         return None
     inner: Tensor = torch._C._functorch.get_unwrapped(tensor)
     return inner
+
+
+def wants_gradient(tensor: Tensor) -> bool:
+    """Return whether a tensor, or what transforms of ``torch.func`` have wrapped, requires a gradient."""
+    while (inner := unwrapped(tensor)) is not None:
+        tensor = inner
+    return tensor.requires_grad
 
 
 def trace(

@@ -96,6 +96,7 @@ def fit(
     seed: int | None = None,
     progress: bool = True,
     compile: bool = False,
+    backward: Callable[[Any, torch.Generator], Tensor] | None = None,
 ) -> History:
     """Train a learner: at each step draw a batch of tasks, call ``learner.backward``, step the outer optimiser.
 
@@ -131,14 +132,16 @@ def fit(
         progress: Whether to show a progress bar.
         compile: Compile the whole meta-gradient at the first step (a CPU needs a C++ compiler): the same gradient up
             to rounding, several times faster for small networks; see :func:`metalearn.compiled.compile_backward`.
+        backward: ``backward(batch, generator) -> loss``, which adds to ``.grad``, in place of the learner's own, such
+            as :func:`metalearn.evolution.evolution_backward`; ``None``: the learner's.
 
     Returns:
         The history; it includes earlier sittings.
 
     Raises:
         ValueError: If a batch does not fit the learner, the optimiser holds none of the learner's parameters, the
-            checkpoint belongs to another run or version, or ``before_step`` is given for a compiled gradient, into
-            which the settings are built.
+            checkpoint belongs to another run or version, ``before_step`` is given for a compiled gradient, into
+            which the settings are built, or ``backward`` beside ``compile``.
         FloatingPointError: If loss or gradient is NaN or infinite; the learner keeps the weights before that step.
         OSError: If a checkpoint cannot be written; the previous one stays whole.
 
@@ -156,6 +159,8 @@ def fit(
         raise ValueError(
             "compile=True builds the learner's settings in, so before_step cannot change them: leave one out"
         )
+    if compile and backward is not None:
+        raise ValueError("compile=True compiles the learner's own gradient, got a backward beside it: leave one out")
     for name, value in {"validate_every": validate_every, "checkpoint_every": checkpoint_every}.items():
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
@@ -163,7 +168,7 @@ def fit(
         learner,
         _optimizer(learner, optimizer, outer_lr),
         sample,
-        _backward(learner, compile),
+        backward or _backward(learner, compile),
         schedule=schedule,
         before_step=before_step,
         after_backward=after_backward,

@@ -3,6 +3,7 @@
 from metalearn.learners._base import Learner
 from metalearn.learners.anil import ANIL
 from metalearn.learners.conditional_vae import ConditionalVAE
+from metalearn.learners.es_maml import ESMAML
 from metalearn.learners.hypernetwork import HyperNetwork
 from metalearn.learners.implicit_maml import ImplicitMAML
 from metalearn.learners.in_context import InContext
@@ -23,6 +24,7 @@ from metalearn.learners.transfer import Transfer
 
 __all__ = [
     "ANIL",
+    "ESMAML",
     "MAML",
     "ConditionalVAE",
     "HyperNetwork",

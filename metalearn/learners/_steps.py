@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metalearn import inner_loop
+from metalearn._torch import wants_gradient
 from metalearn.episodes import Episode, Inputs
 from metalearn.learners._base import Adapted, Learner, TaskLoss
 from metalearn.vectorize import over_tasks
@@ -83,7 +84,7 @@ class StepsLearner(Learner):
 
     def _start(self) -> inner_loop.Params:
         """Return the weights that inner steps move, by their names in the learner."""
-        return {f"model.{name}": param for name, param in self.model.named_parameters() if param.requires_grad}
+        return {f"model.{name}": param for name, param in self.model.named_parameters() if wants_gradient(param)}
 
     def _support_loss(self, params: inner_loop.Params, x: Inputs, y: Tensor) -> Tensor:
         return self.loss_fn(self.run("model", params, x), y)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from metalearn import inner_loop
+from metalearn._torch import wants_gradient
 from metalearn.episodes import Inputs
 from metalearn.learners._base import Adapted, TaskLoss
 from metalearn.learners._encoder import EncoderLearner
@@ -91,7 +92,7 @@ class ANIL(EncoderLearner):
             start: An earlier result to go on from; ``None``: the learned start.
         """
         own: inner_loop.Params = {
-            f"head.{name}": param for name, param in self.head.named_parameters() if param.requires_grad
+            f"head.{name}": param for name, param in self.head.named_parameters() if wants_gradient(param)
         }
         head = inner_loop.adapt(
             own if start is None else {name: start[name] for name in own},
