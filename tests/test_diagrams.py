@@ -277,3 +277,32 @@ def test_a_diagram_of_writers_has_the_rows_that_were_asked_for(axes):
     assert not [text for text in axes.texts if text.get_text() == "MAML"]
     with pytest.raises(KeyError):
         diagrams.draw_writers(axes, ["nobody"])
+
+
+def test_trial_and_error_goes_on_from_the_variant_with_the_lowest_loss(axes):
+    diagrams.draw_trial_and_error(axes)
+    lengths = {round(bar.get_y() + bar.get_height() / 2, 3): bar.get_width() for bar in axes.patches}
+    best = min(lengths, key=lengths.get)
+    tint = to_hex(plotting.COLOURS["MAML"])
+    marked = [text for text in axes.texts if (p := text.get_bbox_patch()) and to_hex(p.get_edgecolor()) == tint]
+    assert [text.get_position()[1] for text in marked] == [best]
+    (back,) = [line for line in axes.lines if line.get_color() == plotting.COLOURS["MAML"]]
+    assert back.get_ydata()[0] == best
+    boxes = {text.get_text(): text.get_position() for text in axes.texts if text.get_bbox_patch()}
+    assert back.get_xdata()[-1] == boxes["learning\nmethod"][0]
+    starts = [start for start, end, _ in arrows_of(axes) if end == boxes["the same\ntasks"]]
+    assert len(starts) == len(lengths) == 3, "all variants are tried on the same tasks"
+
+
+def test_the_cloud_moves_as_an_evolution_strategy_with_ranks_does(axes):
+    diagrams.draw_cloud(axes, n_pairs=9)
+    (cloud,) = axes.collections[-1:]
+    points = torch.as_tensor(np.asarray(cloud.get_offsets()))
+    torch.testing.assert_close(points[:9], -points[9:])
+    losses = (points[:, 0] - 2.4) ** 2 + 2 * (points[:, 1] - 1) ** 2
+    ranks = losses.argsort().argsort() / 17 - 0.5
+    torch.testing.assert_close(torch.as_tensor(cloud.get_array().filled()), ranks.double())
+    step = -(ranks[:, None] * points).sum(0)
+    ((start, end, _),) = arrows_of(axes)
+    assert start == (0, 0)
+    assert torch.cosine_similarity(step, torch.tensor(end).double(), dim=0) > 1 - 1e-6
