@@ -109,10 +109,17 @@ def cma_es(
         found = losses(points).detach()
         if found.shape != points.shape[:1]:
             raise ValueError(f"losses must return one number a candidate, [{len(points)}], got {list(found.shape)}")
-        search.tell(asked, found.double().nan_to_num(nan=np.inf).tolist())
+        search.tell(asked, _finite(found.double()).tolist())
         seen.append((points, found, torch.as_tensor(centre).to(start), torch.as_tensor(covariance).to(start)))
     candidates, values, means, covariances = (torch.stack(part) for part in zip(*seen, strict=True))
     place = int(values.nan_to_num(nan=np.inf).argmin())
     best, loss = candidates.flatten(0, 1)[place], float(values.flatten()[place])
     mean = torch.as_tensor(np.array(search.mean)).to(start)
     return CMAResult(best, mean, loss, float(search.sigma), candidates, values, means, covariances)
+
+
+def _finite(losses: Tensor) -> Tensor:
+    """Return the losses with what is not finite above all others: only their order matters."""
+    finite = losses.isfinite()
+    worst = losses[finite].max() + 1 if finite.any() else losses.new_zeros(())
+    return torch.where(finite, losses, worst)

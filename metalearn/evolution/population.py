@@ -90,6 +90,7 @@ def evolution_backward(
     sigma: float = 0.1,
     kind: Kind = "gaussian",
     ranks: bool = False,
+    under: str = "",
     chunk_size: int | None = None,
 ) -> Callable[[Any, torch.Generator | None], Tensor]:
     """Return a ``backward(batch, generator)`` that estimates the gradient by evolution; for ``fit(..., backward=...)``.
@@ -103,10 +104,12 @@ def evolution_backward(
         sigma: Standard deviation of the perturbed parameters, above 0.
         kind: Of :func:`metalearn.evolution.perturbations`.
         ranks: Put :func:`metalearn.evolution.centred_ranks` in place of the losses.
+        under: Only parameters whose names start so evolve, such as ``"rule."``.
         chunk_size: Candidates that vmap takes at once; ``None``: all.
 
     Returns:
-        A function that adds the estimate to ``.grad`` and returns the population's mean loss.
+        A function that adds the estimate to ``.grad`` and returns the population's mean loss (with ranks, that of the
+        candidates whose loss is finite).
 
     Raises:
         ValueError: If a number is out of its range, or nothing is trained.
@@ -129,9 +132,10 @@ def evolution_backward(
     at_least_one(n_pairs=n_pairs)
 
     def backward(batch: Any, generator: torch.Generator | None = None) -> Tensor:
-        own = {name: param for name, param in learner.named_parameters() if param.requires_grad}
+        trained = ((name, param) for name, param in learner.named_parameters() if param.requires_grad)
+        own = {name: param for name, param in trained if name.startswith(under)}
         if not own:
-            raise ValueError(f"{type(learner).__name__} has no parameter that is trained: nothing can evolve")
+            raise ValueError(f"{type(learner).__name__} has no trained parameter under {under!r}: nothing can evolve")
         vector = to_vector(own).detach()
         rows = perturbations(n_pairs, len(vector), kind, generator=generator, dtype=vector.dtype)
 
@@ -142,7 +146,8 @@ def evolution_backward(
         for name, part in from_vector(gradient, own).items():
             before = own[name].grad
             own[name].grad = part if before is None else before + part
-        return found.mean()
+        finite = found.isfinite()
+        return found[finite].mean() if ranks and finite.any() else found.mean()
 
     return backward
 

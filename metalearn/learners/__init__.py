@@ -4,6 +4,7 @@ from metalearn.learners._base import Learner
 from metalearn.learners.anil import ANIL
 from metalearn.learners.conditional_vae import ConditionalVAE
 from metalearn.learners.es_maml import ESMAML
+from metalearn.learners.evolved_rule import EvolvedRule
 from metalearn.learners.hypernetwork import HyperNetwork
 from metalearn.learners.implicit_maml import ImplicitMAML
 from metalearn.learners.in_context import InContext
@@ -27,6 +28,7 @@ __all__ = [
     "ESMAML",
     "MAML",
     "ConditionalVAE",
+    "EvolvedRule",
     "HyperNetwork",
     "ImplicitMAML",
     "InContext",
