@@ -19,6 +19,7 @@ from safetensors.torch import load
 from metalearn._files import write_whole
 from metalearn.episodes import Episode
 from metalearn.evaluation import Score, evaluate
+from metalearn.evolution import evolution_backward
 from metalearn.experiments import _store
 from metalearn.experiments._open import auroc
 from metalearn.experiments._record import training_text
@@ -188,6 +189,7 @@ class _Part:
             seed=self.seed,
             progress=self.progress,
             compile=options.compile,
+            backward=None if options.evolution is None else evolution_backward(learner, **options.evolution),
         )
 
     def _diverged(self, learner: Learner, error: FloatingPointError, seconds: float) -> tuple[History, str]:

@@ -32,6 +32,7 @@ class Fit:
         validate_every: Steps between validations, on 200 tasks like the first test's (``validate_on`` names another).
         validate_on: Name of the test whose sizes validation has.
         patience: Stop after so many validations without a better score.
+        evolution: Estimate the gradient by :func:`metalearn.evolution.evolution_backward` with these options.
 
     Example:
         >>> from metalearn.experiments import Fit
@@ -51,6 +52,7 @@ class Fit:
     validate_every: int = 250
     validate_on: str | None = None
     patience: int | None = None
+    evolution: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

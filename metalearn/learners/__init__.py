@@ -21,6 +21,7 @@ from metalearn.learners.relation import Relation
 from metalearn.learners.reptile import Reptile
 from metalearn.learners.shrinkage import Shrinkage
 from metalearn.learners.siamese import Siamese
+from metalearn.learners.task_bank import TaskBank
 from metalearn.learners.transfer import Transfer
 
 __all__ = [
@@ -45,5 +46,6 @@ __all__ = [
     "Reptile",
     "Shrinkage",
     "Siamese",
+    "TaskBank",
     "Transfer",
 ]
