@@ -277,3 +277,13 @@ def test_a_diagram_of_writers_has_the_rows_that_were_asked_for(axes):
     assert not [text for text in axes.texts if text.get_text() == "MAML"]
     with pytest.raises(KeyError):
         diagrams.draw_writers(axes, ["nobody"])
+
+
+def test_only_a_learner_that_acts_has_an_arrow_into_its_support_set(axes):
+    diagrams.draw_own_support(axes)
+    boxes = {text.get_position(): text.get_text() for text in axes.texts if text.get_bbox_patch()}
+    steps = [(boxes[start], boxes[end], colour) for start, end, colour in arrows_of(axes)]
+    (into,) = [step for step in steps if step[2] == plotting.COLOURS["MAML"]]
+    assert into[0] == r"$\theta$" and "collected" in into[1]
+    assert [end for start, end, _ in steps if "given" in end] == [r"$\mathcal{S}$ is given"]  # from the task alone
+    assert sum(start == r"$\theta$" and "adapt" in end for start, end, _ in steps) == 2
