@@ -68,7 +68,7 @@ def surrogate(
         1810.06784, section 5.
 
     Taught in:
-        Learning to act.
+        Meta-reinforcement learning.
 
     Example:
         >>> import torch

@@ -78,7 +78,7 @@ class MAMLRL(Learner):
         linear baseline that is fitted to the same episodes.
 
     Taught in:
-        Learning to act.
+        Meta-reinforcement learning.
 
     Example:
         >>> import torch
