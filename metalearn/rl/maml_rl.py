@@ -206,12 +206,13 @@ class MAMLRL(Learner):
         """Take an inner step for all tasks at once; gradients flow through it where they flow to ``params``."""
         rates = list(self.inner_lr) if isinstance(self.inner_lr, Sequence) else [self.inner_lr]
         rate, differentiable = rates[min(k, len(rates) - 1)], any(param.requires_grad for param in params.values())
+        moving = [name for name, param in self.policy.named_parameters() if param.requires_grad]
         if not differentiable:
-            params = {name: param.detach().requires_grad_() for name, param in params.items()}
+            params = {name: param.detach().requires_grad_(name in moving) for name, param in params.items()}
         gain = self._gain(params, seen, self.estimator).sum()
-        slopes = torch.autograd.grad(gain, list(params.values()), create_graph=differentiable)
-        moved = {name: param + rate * slope for (name, param), slope in zip(params.items(), slopes, strict=True)}
-        return moved if differentiable else {name: param.detach() for name, param in moved.items()}
+        slopes = torch.autograd.grad(gain, [params[name] for name in moving], create_graph=differentiable)
+        moved = {name: params[name] + rate * slope for name, slope in zip(moving, slopes, strict=True)}
+        return params | (moved if differentiable else {name: param.detach() for name, param in moved.items()})
 
     def _adapted(self, start: Params, seen: list[Experience]) -> Params:
         """Take the inner steps again, from ``start``, on what was seen before each of them."""
