@@ -63,6 +63,7 @@ COLOURS = {  # one colour per method throughout the book, told apart by colour-b
     "best possible": "#000000",
     "RL²": "#D55E00",
     "naive surrogate": "#777777",
+    "both parts": "#D55E00",
     "DiCE": "#0072B2",
     "LVC": "#882255",
     "truth": "#000000",
