@@ -27,6 +27,10 @@ FAMILIES: dict[str, Callable[[], Any]] = {  # sources that make their tasks them
     "ciphers": sources.ciphers,
     "sites": sources.sites,
     "slides": sources.slides,
+    "bandits_2_20": partial(rl.BanditFamily, 2, 20),  # arms, pulls
+    "bandits_5_10": partial(rl.BanditFamily, 5, 10),
+    "bandits_5_100": partial(rl.BanditFamily, 5, 100),
+    "subtraction": rl.subtraction_games,
     "navigation": rl.Navigation,
     "navigation_shown": partial(rl.Navigation, show_goal=True),
 }
