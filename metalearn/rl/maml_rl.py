@@ -55,9 +55,9 @@ class MAMLRL(Learner):
         n_test_episodes: The same at test time; the score is their mean return.
         estimator: Which surrogate the inner step differentiates, as in :func:`metalearn.rl.surrogate`: all give the
             same step, but other derivatives of it.
-        outer: ``"trust region"``: :meth:`backward` finds a step within ``max_kl`` (TRPO); ``"ppo"``: it takes
-            ``n_outer_steps`` of Adam on the clipped objective; ``"gradient"``: it gives the gradient, for any
-            optimiser. The first two leave the whole step in ``.grad``: train with ``torch.optim.SGD(..., lr=1.0)``.
+        outer: ``"gradient"``: :meth:`backward` gives the gradient, for any optimiser; ``"trust region"``: it finds a
+            step within ``max_kl`` (TRPO); ``"ppo"``: it takes ``n_outer_steps`` of Adam on the clipped objective. The
+            last two leave the whole step in ``.grad``: train with ``torch.optim.SGD(..., lr=1.0)``.
         discount: Discount of a step, in [0, 1].
         gae_lambda: Weight of later steps in the advantages, in [0, 1].
         max_kl: Bound of the mean divergence of the adapted policies, before and after an outer step.
@@ -73,20 +73,19 @@ class MAMLRL(Learner):
         arXiv 1703.03400, algorithm 3 and section 5.3.
 
     Differs from the paper:
-        The estimator is a choice; the paper's is ``"naive"``. The curvature of the trust region is that of the adapted
-        policies at fixed inner gradients, on every fourth episode; its bound is checked as it is. Advantages are of a
-        linear baseline that is fitted to the same episodes.
+        Estimator and outer step are choices; the paper's are ``"naive"`` and ``"trust region"``. The curvature of the
+        trust region is that of the adapted policies at fixed inner gradients, on every fourth episode; its bound is
+        checked as it is. Advantages are of a linear baseline that is fitted to the same episodes.
 
     Taught in:
         Meta-reinforcement learning.
 
     Example:
-        >>> import torch
         >>> from metalearn import evaluate, fit
         >>> from metalearn.rl import MAMLRL, GaussianPolicy, Navigation
         >>> learner = MAMLRL(GaussianPolicy([2, 8, 2]), inner_lr=0.5, n_episodes=4, n_test_episodes=4)
-        >>> sgd, tasks = torch.optim.SGD(learner.parameters(), lr=1.0), Navigation(horizon=10).tasks(n_tasks=5)
-        >>> fit(learner, tasks, 2, optimizer=sgd, progress=False).n_steps
+        >>> tasks = Navigation(horizon=10).tasks(n_tasks=5)
+        >>> fit(learner, tasks, 2, progress=False).n_steps
         2
         >>> sorted(evaluate(learner, tasks, 10, n_steps=[0, 1]))
         [0, 1]
@@ -103,7 +102,7 @@ class MAMLRL(Learner):
         n_episodes: int = 20,
         n_test_episodes: int = 40,
         estimator: Estimator = "lvc",
-        outer: Outer = "trust region",
+        outer: Outer = "gradient",
         discount: float = 0.99,
         gae_lambda: float = 1.0,
         max_kl: float = 0.01,
