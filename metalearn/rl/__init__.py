@@ -22,6 +22,7 @@ from metalearn.rl.policies import CategoricalPolicy, GaussianPolicy, Policy, Tab
 from metalearn.rl.returns import advantages, linear_baseline, returns, standardised
 from metalearn.rl.rl2 import RL2
 from metalearn.rl.rollouts import Trajectories, rollout
+from metalearn.rl.simulators import CartPoles, Cheetahs, Pendulums, Simulated
 from metalearn.rl.tabular import Mazes, TabularMDP, every_episode, probabilities
 from metalearn.rl.trials import Play, Player, Step, TrialFamily, Trials, TrialSampler, play
 
@@ -33,7 +34,9 @@ __all__ = [
     "Bandits",
     "BayesOptimal",
     "Belief",
+    "CartPoles",
     "CategoricalPolicy",
+    "Cheetahs",
     "CountingPlayer",
     "Environment",
     "EpsilonGreedy",
@@ -46,11 +49,13 @@ __all__ = [
     "Mazes",
     "Minimax",
     "Navigation",
+    "Pendulums",
     "Play",
     "Player",
     "Policy",
     "RandomArm",
     "Rules",
+    "Simulated",
     "Step",
     "TabularMDP",
     "TabularPolicy",
