@@ -55,6 +55,17 @@ COLOURS = {  # one colour per method throughout the book, told apart by colour-b
     "Adam": "#333333",
     "SGD": "#BBBBBB",
     "momentum": "#994F00",
+    "random": "#BBBBBB",
+    "greedy": "#56B4E9",
+    "UCB1": "#E69F00",
+    "Thompson": "#009E73",
+    "Gittins": "#332288",
+    "best possible": "#000000",
+    "RL²": "#D55E00",
+    "naive surrogate": "#777777",
+    "both parts": "#D55E00",
+    "DiCE": "#0072B2",
+    "LVC": "#882255",
     "truth": "#000000",
 }
 

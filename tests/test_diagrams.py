@@ -306,3 +306,11 @@ def test_the_cloud_moves_as_an_evolution_strategy_with_ranks_does(axes):
     ((start, end, _),) = arrows_of(axes)
     assert start == (0, 0)
     assert torch.cosine_similarity(step, torch.tensor(end).double(), dim=0) > 1 - 1e-6
+def test_only_a_learner_that_acts_has_an_arrow_into_its_support_set(axes):
+    diagrams.draw_own_support(axes)
+    boxes = {text.get_position(): text.get_text() for text in axes.texts if text.get_bbox_patch()}
+    steps = [(boxes[start], boxes[end], colour) for start, end, colour in arrows_of(axes)]
+    (into,) = [step for step in steps if step[2] == plotting.COLOURS["MAML"]]
+    assert into[0] == r"$\theta$" and "collected" in into[1]
+    assert [end for start, end, _ in steps if "given" in end] == [r"$\mathcal{S}$ is given"]  # from the task alone
+    assert sum(start == r"$\theta$" and "adapt" in end for start, end, _ in steps) == 2

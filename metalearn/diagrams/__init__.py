@@ -7,6 +7,7 @@ from metalearn.diagrams.flow import draw_flow
 from metalearn.diagrams.gated_step import draw_gated_step
 from metalearn.diagrams.letters import draw_letters, outlines_of
 from metalearn.diagrams.maml_graph import draw_maml_graph
+from metalearn.diagrams.own_support import draw_own_support
 from metalearn.diagrams.process import draw_process
 from metalearn.diagrams.prototypes import draw_prototypes
 from metalearn.diagrams.representative import draw_representative
@@ -26,6 +27,7 @@ __all__ = [
     "draw_gated_step",
     "draw_letters",
     "draw_maml_graph",
+    "draw_own_support",
     "draw_pair_loss",
     "draw_process",
     "draw_prototypes",

@@ -1,0 +1,307 @@
+"""A game for two whose rules change: take stones from a heap, by moves that are allowed, as far as one knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import combinations
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from metalearn._given import at_least_one
+from metalearn.rl.trials import Step, TrialFamily, Trials
+
+LARGEST_MOVE, LARGEST_HEAP = 5, 12
+HEAPS = range(3, LARGEST_HEAP + 1)  # with which games begin
+VALIDATION = ((1, 2), (4, 5), (1, 3, 4), (1, 2, 3, 5))  # moves by which no game of training is played
+TEST = ((1, 4), (2, 5), (1, 2, 4), (1, 4, 5), (3, 4, 5), (1, 2, 4, 5))
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Rules of a subtraction game: two players in turn take stones from one heap; who cannot move has lost.
+
+    Args:
+        moves: Numbers of stones that may be taken, each of 1…5.
+        misere: Whether who cannot move has won instead.
+
+    Raises:
+        ValueError: If there is no move, or one is out of its range.
+
+    Taught in:
+        Meta-reinforcement learning.
+
+    Example:
+        >>> from metalearn.rl import Rules
+        >>> [heap for heap in range(13) if not Rules((1, 2, 3)).wins(heap)]
+        [0, 4, 8, 12]
+        >>> Rules((1, 2, 3)).best(7)
+        [3]
+    """
+
+    moves: tuple[int, ...]
+    misere: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.moves or not set(self.moves) <= set(range(1, LARGEST_MOVE + 1)):
+            raise ValueError(f"moves must be some of 1 to {LARGEST_MOVE}, got {self.moves}")
+
+    def legal(self, heap: int) -> list[int]:
+        """Return the moves that can be made."""
+        return [move for move in self.moves if move <= heap]
+
+    def wins(self, heap: int) -> bool:
+        """Return whether who is to move wins, if both play as well as possible."""
+        return _wins(self, heap)
+
+    def best(self, heap: int) -> list[int]:
+        """Return the moves that keep a won game won."""
+        return [move for move in self.legal(heap) if not self.wins(heap - move)]
+
+
+@cache
+def _wins(rules: Rules, heap: int) -> bool:
+    legal = rules.legal(heap)
+    return any(not _wins(rules, heap - move) for move in legal) if legal else rules.misere
+
+
+class Tables(NamedTuple):
+    """What several rules say about all heaps and moves; a move's number is one less than the stones it takes.
+
+    Args:
+        legal: Whether a move can be made ``[n_rules, n_heaps, n_moves]``.
+        best: Whether it wins ``[n_rules, n_heaps, n_moves]``.
+        reply: Probability of a move of a perfect player ``[n_rules, n_heaps, n_moves]``: any of the best, else any
+            that is legal.
+        stuck: Whether there is no move ``[n_rules, n_heaps]``.
+        misere: Whether who is stuck wins ``[n_rules]``.
+        start: Probability that a game begins with a heap ``[n_rules, n_heaps]``: any with which who begins can win.
+
+    Example:
+        >>> from metalearn.rl import Rules
+        >>> from metalearn.rl.games import tables
+        >>> tables((Rules((1, 2)),)).reply[0, 4].tolist()
+        [1.0, 0.0, 0.0, 0.0, 0.0]
+    """
+
+    legal: Tensor
+    best: Tensor
+    reply: Tensor
+    stuck: Tensor
+    misere: Tensor
+    start: Tensor
+
+
+@cache
+def tables(rules: tuple[Rules, ...]) -> Tables:
+    """Return what rules say about all heaps and moves, as tensors.
+
+    Example:
+        >>> from metalearn.rl import Rules
+        >>> from metalearn.rl.games import tables
+        >>> tables((Rules((1, 2)), Rules((2, 3), misere=True))).legal.shape
+        torch.Size([2, 13, 5])
+    """
+    heaps, moves = range(LARGEST_HEAP + 1), range(1, LARGEST_MOVE + 1)
+    legal = torch.tensor([[[m in rule.legal(heap) for m in moves] for heap in heaps] for rule in rules])
+    best = torch.tensor([[[m in rule.best(heap) for m in moves] for heap in heaps] for rule in rules])
+    reply = torch.where(best.any(2, keepdim=True), best, legal).float()
+    start = torch.tensor([[heap in HEAPS and rule.wins(heap) for heap in heaps] for rule in rules]).float()
+    return Tables(
+        legal,
+        best,
+        reply / reply.sum(2, keepdim=True).clamp(min=1),
+        ~legal.any(2),
+        torch.tensor([rule.misere for rule in rules]),
+        start / start.sum(1, keepdim=True),
+    )
+
+
+class GameState(NamedTuple):
+    """Where each of many trials stands.
+
+    Args:
+        heap: Stones ``[n]``.
+        n_played: Games that have ended ``[n]``.
+
+    Example:
+        >>> from metalearn.rl.games import GameState
+        >>> GameState._fields
+        ('heap', 'n_played')
+    """
+
+    heap: Tensor
+    n_played: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Games(Trials):
+    """Many trials of several games against an opponent, each trial by rules of its own, which the player is not told.
+
+    The player begins, with a heap from which it could win. A win pays 1. An illegal move loses the game. The player
+    sees the heap, the opponent's last move, and whether its own last move was illegal.
+
+    Args:
+        rules: Rules that there are.
+        which: Number of the rules of each trial ``[n]``.
+        n_games: Games of a trial, at least 1.
+        skill: Probability that the opponent moves as a perfect player would, and not at random: 1 is minimax.
+
+    Raises:
+        ValueError: If a number is out of its range.
+
+    Taught in:
+        Meta-reinforcement learning.
+
+    Example:
+        >>> import torch
+        >>> from metalearn.rl import Games, Minimax, Rules, play
+        >>> games = Games((Rules((1, 2)), Rules((1, 3), misere=True)), torch.tensor([0, 1, 1]), n_games=4)
+        >>> play(Minimax(), games).total
+        tensor([4., 4., 4.])
+    """
+
+    rules: tuple[Rules, ...]
+    which: Tensor
+    n_games: int = 8
+    skill: float = 1.0
+    n_actions: int = field(default=LARGEST_MOVE, init=False)
+    n_features: int = field(default=LARGEST_HEAP + LARGEST_MOVE + 3, init=False)
+
+    def __post_init__(self) -> None:
+        at_least_one(n_games=self.n_games)
+        if not 0 <= self.skill <= 1:
+            raise ValueError(f"skill is a probability in [0, 1], got {self.skill}")
+        self.check()
+
+    @property
+    def n_steps(self) -> int:  # type: ignore[override]
+        """Moves of the player in a trial at most."""
+        return self.n_games * (LARGEST_HEAP // 2 + 1)
+
+    def __len__(self) -> int:
+        """Return the number of trials."""
+        return len(self.which)
+
+    def __getitem__(self, index: slice | Tensor) -> Self:
+        """Return some of the trials."""
+        return type(self)(self.rules, self.which[index], self.n_games, self.skill)
+
+    def to(self, device: torch.device | str) -> Self:
+        """Return the trials on a device."""
+        return type(self)(self.rules, self.which.to(device), self.n_games, self.skill)
+
+    def check(self) -> None:
+        """Refuse numbers of rules that there are not."""
+        if not len(self.which) or not bool(((self.which >= 0) & (self.which < len(self.rules))).all()):
+            raise ValueError(f"which must be numbers of 0 to {len(self.rules) - 1} [n], got {self.which.tolist()[:5]}")
+
+    @property
+    def tables(self) -> Tables:
+        """What the rules of each trial say: :class:`metalearn.rl.games.Tables` with one entry for each trial."""
+        return Tables(*(part.to(self.which.device)[self.which] for part in tables(self.rules)))
+
+    def begin(self, generator: torch.Generator | None) -> tuple[GameState, Tensor]:
+        """Set up the first games."""
+        heap = _draw(self.tables.start, generator)
+        nothing = torch.zeros_like(heap)
+        return GameState(heap, nothing), observation(heap, nothing, nothing)
+
+    def step(self, state: GameState, actions: Tensor, generator: torch.Generator | None) -> Step:
+        """Make the player's moves and the opponent's; a game that has ended is followed by the next."""
+        rules, rows, heap = self.tables, torch.arange(len(self), device=actions.device), state.heap
+        legal = rules.legal[rows, heap, actions]
+        left = torch.where(legal, heap - actions - 1, heap)
+        stuck = rules.stuck[rows, left]  # the opponent cannot move
+        at_random = rules.legal[rows, left].float()
+        best = torch.rand(len(self), 1, generator=generator, device=heap.device) < self.skill
+        chances = torch.where(best, rules.reply[rows, left], at_random / at_random.sum(1, keepdim=True).clamp(min=1))
+        replies = legal & ~stuck
+        reply = torch.where(replies, _draw(torch.where(stuck.unsqueeze(1), 1.0, chances), generator) + 1, 0)
+        left = left - reply
+        lost_for_moves = replies & rules.stuck[rows, left]  # the player cannot move
+        won = legal & torch.where(stuck, ~rules.misere, lost_for_moves & rules.misere)
+        done = ~legal | stuck | lost_for_moves
+        heap = torch.where(done, _draw(rules.start, generator), left)
+        state = GameState(heap, state.n_played + done.long())
+        return Step(state, observation(heap, reply, ~legal), won.float(), done, state.n_played >= self.n_games)
+
+
+def observation(heap: Tensor, reply: Tensor, illegal: Tensor) -> Tensor:
+    """Return what the player sees ``[n, n_features]``: heap and last reply (0: none), one-hot, and whether it erred."""
+    parts = (F.one_hot(heap, LARGEST_HEAP + 1), F.one_hot(reply, LARGEST_MOVE + 1), illegal.long().unsqueeze(1))
+    return torch.cat(parts, 1).float()
+
+
+def _draw(weights: Tensor, generator: torch.Generator | None) -> Tensor:
+    return torch.multinomial(weights, 1, generator=generator).squeeze(1)
+
+
+@dataclass(frozen=True)
+class GameFamily(TrialFamily):
+    """Trials by rules drawn from a list.
+
+    Args:
+        rules: The list.
+        n_games: Games of a trial, at least 1.
+        skill: Of the opponent, as in :class:`Games`.
+
+    Example:
+        >>> from metalearn.rl import GameFamily, Rules
+        >>> len(GameFamily((Rules((1, 2)), Rules((1, 3)))).sample(100))
+        100
+    """
+
+    rules: tuple[Rules, ...]
+    n_games: int = 8
+    skill: float = 1.0
+
+    def sample(self, n_tasks: int, generator: torch.Generator | None = None) -> Games:
+        """Draw rules for each trial."""
+        device = "cpu" if generator is None else generator.device
+        which = torch.randint(len(self.rules), (n_tasks,), generator=generator, device=device)
+        return Games(self.rules, which, self.n_games, self.skill)
+
+
+class GameSplits(NamedTuple):
+    """Trials by rules for training, for choosing, and by rules that were never met.
+
+    Args:
+        train: Most rules.
+        validation: Others.
+        test: Others again.
+
+    Example:
+        >>> from metalearn.rl import subtraction_games
+        >>> [len(part.rules) for part in subtraction_games()]
+        [30, 8, 12]
+    """
+
+    train: GameFamily
+    validation: GameFamily
+    test: GameFamily
+
+
+def subtraction_games(n_games: int = 8, skill: float = 1.0) -> GameSplits:
+    """Return the rules with two to four moves of 1…5, ordinary and misère, split by their moves.
+
+    Args:
+        n_games: Games of a trial, at least 1.
+        skill: Of the opponent, as in :class:`Games`.
+
+    Taught in:
+        Meta-reinforcement learning.
+
+    Example:
+        >>> from metalearn.rl import subtraction_games
+        >>> [rules.moves for rules in subtraction_games().test.rules[::2]]
+        [(1, 4), (2, 5), (1, 2, 4), (1, 4, 5), (3, 4, 5), (1, 2, 4, 5)]
+    """
+    groups: dict[str, list[Rules]] = {name: [] for name in GameSplits._fields}
+    for moves in (moves for size in (2, 3, 4) for moves in combinations(range(1, LARGEST_MOVE + 1), size)):
+        name = "test" if moves in TEST else "validation" if moves in VALIDATION else "train"
+        groups[name] += [Rules(moves), Rules(moves, misere=True)]
+    return GameSplits(*(GameFamily(tuple(rules), n_games, skill) for rules in groups.values()))
