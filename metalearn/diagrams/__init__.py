@@ -12,6 +12,7 @@ from metalearn.diagrams.prototypes import draw_prototypes
 from metalearn.diagrams.representative import draw_representative
 from metalearn.diagrams.springs import draw_pair_loss, draw_springs
 from metalearn.diagrams.towers import draw_two_towers
+from metalearn.diagrams.unlabelled import draw_unlabelled_tasks
 from metalearn.diagrams.unrolled_rule import draw_unrolled_rule
 from metalearn.diagrams.vote import draw_vote
 from metalearn.diagrams.writers import draw_writers
@@ -30,6 +31,7 @@ __all__ = [
     "draw_representative",
     "draw_springs",
     "draw_two_towers",
+    "draw_unlabelled_tasks",
     "draw_unrolled_rule",
     "draw_vote",
     "draw_writers",
