@@ -3,6 +3,7 @@
 from metalearn.learners._base import Learner
 from metalearn.learners.anil import ANIL
 from metalearn.learners.conditional_vae import ConditionalVAE
+from metalearn.learners.contrastive import Contrastive
 from metalearn.learners.hypernetwork import HyperNetwork
 from metalearn.learners.implicit_maml import ImplicitMAML
 from metalearn.learners.in_context import InContext
@@ -19,12 +20,14 @@ from metalearn.learners.relation import Relation
 from metalearn.learners.reptile import Reptile
 from metalearn.learners.shrinkage import Shrinkage
 from metalearn.learners.siamese import Siamese
+from metalearn.learners.soft_kmeans import SoftKMeans
 from metalearn.learners.transfer import Transfer
 
 __all__ = [
     "ANIL",
     "MAML",
     "ConditionalVAE",
+    "Contrastive",
     "HyperNetwork",
     "ImplicitMAML",
     "InContext",
@@ -41,5 +44,6 @@ __all__ = [
     "Reptile",
     "Shrinkage",
     "Siamese",
+    "SoftKMeans",
     "Transfer",
 ]
