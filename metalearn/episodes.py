@@ -14,7 +14,7 @@ from metalearn._given import check_finite, dims, int64
 from metalearn._torch import tree_leaves, tree_map
 
 Inputs = Any  # a tensor whose first axis counts examples, or a pytree of such tensors (tokens with a mask, say)
-BatchKind = Literal["labelled", "pairs", "triplets"]
+BatchKind = Literal["labelled", "pairs", "triplets", "views"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,8 +87,11 @@ class Episode:
         """Move every tensor to ``device``."""
         return self.map(lambda leaf: leaf.to(device))
 
-    def check(self) -> None:
+    def check(self, *, unlabelled: bool = False) -> None:
         """Refuse labels that are not 0…n_way-1, classes without support and values that are not finite.
+
+        Args:
+            unlabelled: Whether the support may hold unlabelled examples, of the label -1.
 
         Raises:
             ValueError: With what was expected and what was found.
@@ -99,13 +102,15 @@ class Episode:
         if self.n_way is None:
             return
         for name, y in {"support_y": self.support_y, "query_y": self.query_y}.items():
-            if y.is_floating_point() or y.min() < 0 or y.max() >= self.n_way:
+            least = -1 if unlabelled and name == "support_y" else 0
+            if y.is_floating_point() or y.min() < least or y.max() >= self.n_way:
                 raise ValueError(
                     f"{name} must hold integer labels 0…{self.n_way - 1} (n_way={self.n_way}), "
                     f"got {y.dtype} from {y.min().item()} to {y.max().item()}"
                 )
         labels = self.support_y if many else self.support_y.unsqueeze(0)  # [n_tasks, n_support]
-        present = F.one_hot(labels, self.n_way).sum(1) > 0  # [n_tasks, n_way]
+        shifted = F.one_hot(labels + 1, self.n_way + 1)  # an unlabelled example counts for no class
+        present = shifted[..., 1:].sum(1) > 0  # [n_tasks, n_way]
         if not present.all():
             task, label = (~present).nonzero()[0].tolist()
             where = f"task {task} of the batch" if many else "the task"
@@ -170,15 +175,18 @@ class EpisodeList:
         """Move every tensor to ``device``."""
         return EpisodeList([episode.to(device) for episode in self.episodes])
 
-    def check(self) -> None:
+    def check(self, *, unlabelled: bool = False) -> None:
         """Check every task as :meth:`Episode.check` does.
+
+        Args:
+            unlabelled: As there.
 
         Raises:
             ValueError: With the task's position, what was expected and what was found.
         """
         for i, episode in enumerate(self.episodes):
             try:
-                episode.check()
+                episode.check(unlabelled=unlabelled)
             except ValueError as error:
                 raise ValueError(f"task {i} of the list: {error}") from error
 
@@ -189,14 +197,15 @@ class EpisodeList:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """An ordinary labelled batch, or a batch of pairs or triplets; ``x, y = batch`` takes it apart.
+    """An ordinary labelled batch, or a batch of pairs, triplets or views; ``x, y = batch`` takes it apart.
 
     Args:
-        x: Inputs ``[n, ...]``, or a pytree of such (tokens with a mask, say); of pairs and triplets a tuple of two or
-            three of these, the sides.
+        x: Inputs ``[n, ...]``, or a pytree of such (tokens with a mask, say); of pairs, triplets and views a tuple of
+            two or three of these, the sides.
         y: Labels ``[n]``: class ids, or for pairs 1 where both sides are of one class and 0 where not. Labels of any
             integer type become int64.
-        kind: ``"labelled"``, ``"pairs"`` or ``"triplets"``.
+        kind: ``"labelled"``, ``"pairs"``, ``"triplets"``, or ``"views"``: two augmentations of each image, ``y`` then
+            counts images.
 
     Raises:
         ValueError: If the kind is unknown, or sides and labels do not fit together.
@@ -217,7 +226,7 @@ class Batch:
     def __post_init__(self) -> None:
         if self.kind not in get_args(BatchKind):
             raise ValueError(f"kind must be one of {list(get_args(BatchKind))}, got {self.kind!r}")
-        n_sides = {"pairs": 2, "triplets": 3}.get(self.kind)
+        n_sides = {"pairs": 2, "triplets": 3, "views": 2}.get(self.kind)
         if n_sides is not None and not (isinstance(self.x, tuple) and len(self.x) == n_sides):
             got = f"a tuple of {len(self.x)}" if isinstance(self.x, tuple) else type(self.x).__name__
             raise ValueError(f"kind={self.kind!r} needs x to be a tuple of {n_sides} inputs, got {got}")
@@ -228,7 +237,7 @@ class Batch:
 
     @property
     def sides(self) -> tuple[Inputs, ...]:
-        """Inputs of each side in a tuple, two for pairs, three for triplets, one for a labelled batch."""
+        """Inputs of each side in a tuple: two for pairs and views, three for triplets, one for a labelled batch."""
         return (self.x,) if self.kind == "labelled" else tuple(self.x)
 
     def __len__(self) -> int:

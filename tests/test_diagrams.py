@@ -314,3 +314,29 @@ def test_only_a_learner_that_acts_has_an_arrow_into_its_support_set(axes):
     assert into[0] == r"$\theta$" and "collected" in into[1]
     assert [end for start, end, _ in steps if "given" in end] == [r"$\mathcal{S}$ is given"]  # from the task alone
     assert sum(start == r"$\theta$" and "adapt" in end for start, end, _ in steps) == 2
+def test_the_diagram_of_unlabelled_tasks_marks_its_errors(axes):
+    """Four clusters: one right, one of two classes, one of a single image, which makes no class, one right."""
+    images = torch.arange(8).reshape(8, 1, 1, 1).expand(8, 1, 4, 4) / 10
+    clusters, labels = torch.tensor([0, 0, 1, 1, 2, 3, 3, 3]), torch.tensor([5, 5, 6, 7, 5, 7, 7, 5])
+    chosen = torch.tensor([0, 2, 3])
+    diagrams.draw_unlabelled_tasks(axes, images, chosen, images[chosen] / 2, clusters, labels)
+    shown = {
+        (round(sum(image.get_extent()[:2]) / 2, 2), round(sum(image.get_extent()[2:]) / 2, 2)): round(
+            10 * (1 - float(image.get_array().max())), 2
+        )
+        for image in axes.get_images()
+    }
+    pile, task = ({place: v for place, v in shown.items() if (place[0] < 3.5) == left} for left in (True, False))
+    assert list(pile.values()) == list(range(8))
+    columns = {
+        x: [v for place, v in sorted(task.items(), key=lambda item: -item[0][1]) if place[0] == x] for x, _ in task
+    }
+    assert columns[9.0] == [0, 2, 3, 0, 2, 5] and columns[10.3] == [0, 1, 1.5, 1, 3, 6], "support and query"
+    assert columns[5.1] == [4, 7], "the single image and the third of the last cluster are left over"
+    signs = {text.get_text(): text.get_position() for text in axes.texts if text.get_text() in ("=", "≠")}
+    assert set(signs) == {"≠"} and any(y == signs["≠"][1] and v == 2 for (x, y), v in task.items() if x == 9.0)
+    axes.clear()
+    diagrams.draw_unlabelled_tasks(axes, images, torch.tensor([2, 0, 1]), images[:3], clusters, clusters)
+    (sign,) = [text for text in axes.texts if text.get_text() in ("=", "≠")]
+    heights = sorted({y for x, y in task if x == 9.0}, reverse=True)[1:3]
+    assert sign.get_text() == "=" and sign.get_position()[1] == pytest.approx(sum(heights) / 2)

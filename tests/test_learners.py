@@ -14,6 +14,7 @@ from metalearn import Episode, Pool, evaluate, fit, over_tasks, sample_episodes,
 from metalearn.learners import (
     ANIL,
     MAML,
+    Contrastive,
     HyperNetwork,
     ImplicitMAML,
     InContext,
@@ -29,14 +30,17 @@ from metalearn.learners import (
     Reptile,
     Shrinkage,
     Siamese,
+    SoftKMeans,
     Transfer,
 )
 from metalearn.networks import MLP, BatchStatistics, Conv4, convert_norms
+from metalearn.unlabelled import Views
 
 N_WAY, N_FEATURES, N_SIGNAL = 3, 16, 3
 
 FACTORIES = {  # a new learner is entered here, each of its kinds with a comma and a word, and passes
     "ANIL": lambda: ANIL(encoder(), MLP([8, N_WAY]), 0.3, 5),
+    "Contrastive": lambda: Contrastive(encoder(), n_features=8, n_projection=16, temperature=0.3),
     "HyperNetwork, per class": lambda: HyperNetwork(encoder(), per_class=True, n_hidden=32),
     "NeuralProcess, per class": lambda: NeuralProcess(encoder(), per_class=True, n_hidden=32, n_embedding=16),
     "HyperNetwork": lambda: HyperNetwork(encoder(), MLP([8, N_WAY]), N_WAY, n_hidden=32, n_embedding=16),
@@ -61,6 +65,9 @@ FACTORIES = {  # a new learner is entered here, each of its kinds with a comma a
     "Siamese, contrastive": lambda: Siamese(encoder(), margin=2.0),
     "Siamese, logistic": lambda: Siamese(encoder(), pair_loss="logistic"),
     "Siamese, triplet": lambda: Siamese(encoder(), pair_loss="triplet"),
+    "SoftKMeans": lambda: SoftKMeans(encoder()),
+    "SoftKMeans, cluster": lambda: SoftKMeans(encoder(), distractors="cluster"),
+    "SoftKMeans, mask": lambda: SoftKMeans(encoder(), distractors="mask", n_refinements=2),
     "Transfer": lambda: Transfer(encoder(), 200, n_inner_steps=20),
     "Transfer, cosine": lambda: Transfer(encoder(), 200, head="cosine", n_inner_steps=5),
     "Transfer, fine-tuning": lambda: Transfer(encoder(), 200, encoder_lr=0.01, n_inner_steps=5),
@@ -106,12 +113,20 @@ def toy(seed, n_classes=60, size=20):
     return Pool(x, y)
 
 
+def redraw(x, generator):
+    """Return examples of the toy with other noise: what a good augmentation changes."""
+    noise = 1.5 * torch.randn(x.shape, generator=generator)
+    return torch.cat([x[:, :N_SIGNAL] + 0.2 * noise[:, :N_SIGNAL], noise[:, N_SIGNAL:]], 1)
+
+
 def sampler(pool, n_tasks=16, n_shot=2, n_query=5):
     return lambda generator: sample_episodes(pool, n_tasks, N_WAY, n_shot, n_query, generator)
 
 
 def training_sampler(name, pool, n_tasks=16, n_shot=2):
-    """Return what a learner is trained with: episodes, labelled batches, pairs or triplets."""
+    """Return what a learner is trained with: episodes, labelled batches, pairs, triplets or views."""
+    if name == "Contrastive":
+        return Views(pool, redraw, 64)
     if name.startswith("Transfer"):
         return lambda generator: pool.sample_batch(64, generator)
     if name in PAIRS:

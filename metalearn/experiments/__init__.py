@@ -33,6 +33,7 @@ STANDING = (  # the order of the queue; a file here for each
     *("sites", "slides"),
     "evolution",
     *("bandits",),
+    *("unlabelled",),
 )
 
 

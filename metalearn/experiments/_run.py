@@ -23,7 +23,7 @@ from metalearn.evolution import evolution_backward
 from metalearn.experiments import _store
 from metalearn.experiments._open import auroc
 from metalearn.experiments._record import training_text
-from metalearn.experiments._sources import n_examples, sampler, source
+from metalearn.experiments._sources import clustered, n_examples, sampler, some_classes, source
 from metalearn.experiments.study import TASKS_PER_DRAW, Fit, Method, Study
 from metalearn.learners import Learner
 from metalearn.learners._encoder import EncoderLearner
@@ -72,7 +72,7 @@ def run(
     if is_done(study, label, seed, home):
         return f"{name}: done before"
     method, trained = study.methods[label], study.methods[label].weights or label
-    folder = _store.runs_folder() / study.name / f"{study.key(trained, seed)}-{study.training_digest(label, seed)[:12]}"
+    folder = folder_of(study, trained, seed)
     with _store.lock(folder / "lock") as mine:
         if not mine:
             return f"{name}: left to another runner, process {(folder / 'lock').read_text()}, which is at it"
@@ -93,6 +93,11 @@ def run(
     own_weights = record["weights"] is not None and trained == label
     _store.gather(study, record, part.weights_file(record) if own_weights else None, home)
     return f"{name}: {training_text(record)} ({record['cpu_seconds']:.0f} s)"
+
+
+def folder_of(study: Study, label: str, seed: int) -> Path:
+    """Return the folder of what was trained as a method of a study."""
+    return _store.runs_folder() / study.name / f"{study.key(label, seed)}-{study.training_digest(label, seed)[:12]}"
 
 
 def is_done(study: Study, label: str, seed: int, home: Path = _store.HERE) -> bool:
@@ -264,8 +269,26 @@ class _Part:
         return sampler(pool, n_tasks=TASKS_PER_DRAW, **sizes)
 
     def _training_sampler(self) -> Callable[[torch.Generator], Any]:
-        pool = self._split("train")
-        return sampler(pool.to(self.device) if isinstance(pool, Pool) else pool, **self.method.episodes)
+        pool, sizes = self._split("train"), dict(self.method.episodes)
+        if "n_labelled" in sizes:
+            pool = some_classes(pool, sizes.pop("n_labelled"), stream(self.seed, "classes"))
+        if sizes.get("kind") == "clustered":
+            features = self._features(pool, sizes.pop("of", None))
+            del sizes["kind"]
+            return clustered(pool, features, seed=self.seed, **sizes)
+        return sampler(pool.to(self.device) if isinstance(pool, Pool) else pool, **sizes)
+
+    def _features(self, pool: Pool, of: str | None) -> torch.Tensor:
+        """Return what images are clustered by: their pixels, or the features of a method trained with this seed."""
+        if of is None:
+            pixels: torch.Tensor = pool.encoded(torch.nn.Flatten()).x
+            return pixels
+        folder = folder_of(self.study, of, self.seed)
+        if not (folder / "weights.safetensors").exists():
+            raise ValueError(f"train {of!r} with seed {self.seed} first: its encoder is needed, in {folder}")
+        other = _Part(self.study, self.study.methods[of], self.seed, folder, self.device, self.progress)
+        features: torch.Tensor = encoded(other.learner(other.method), pool)[1].x
+        return features
 
     def _split(self, name: str) -> Any:
         """Return what the method learns from, or is validated on."""

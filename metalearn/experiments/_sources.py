@@ -8,8 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any
 
+import torch
+
 from metalearn import data as sources
 from metalearn import rl
+from metalearn.augment import Augment
 from metalearn.data import language_names
 from metalearn.data._sentences import HOMES
 from metalearn.data.cifar100 import SHA256 as CIFAR100
@@ -18,8 +21,14 @@ from metalearn.data.mnist import SHA256 as MNIST
 from metalearn.data.omniglot import SHA256 as OMNIGLOT
 from metalearn.data.omniglot import VINYALS
 from metalearn.experiments._open import OpenTasks
+from metalearn.unlabelled import AugmentedTasks, ClusteredTasks, PartlyLabelledTasks, Views, partitions
 
 KINDS = ("episodes", "batches", "pairs", "triplets", "pictures", "tasks")  # samplers of a pool, or of an environment
+FROM_A_POOL: dict[str, Callable[..., Any]] = {  # samplers that do not read its labels, or hide some
+    "augmented": AugmentedTasks,
+    "views": Views,
+    "partly labelled": PartlyLabelledTasks,
+}
 TEXTS = {"languages": (), "intents": ("clinc150", "banking77"), "relations": ("fewrel_val",)}  # and their files
 FAMILIES: dict[str, Callable[[], Any]] = {  # sources that make their tasks themselves
     "sinusoids": sources.sinusoids,
@@ -78,11 +87,16 @@ def sampler(
     within: str | None = None,
     only: Sequence[str] | None = None,
     unknown: Sequence[str] | None = None,
+    augment: Mapping[str, Any] | None = None,
     **sizes: int,
 ) -> Callable[..., Any]:
     """Return what draws batches: from a pool of a source, or of some of its groups, or from a task family."""
+    if kind in FROM_A_POOL:
+        changes = {} if augment is None else {"augment": Augment(**augment)}
+        draws: Callable[..., Any] = FROM_A_POOL[kind](pool, **changes, **sizes)
+        return draws
     if kind not in KINDS:
-        raise ValueError(f"episodes are drawn as one of the kinds {KINDS}, got {kind!r}")
+        raise ValueError(f"episodes are drawn as one of the kinds {KINDS + tuple(FROM_A_POOL)}, got {kind!r}")
     others = None if unknown is None else _of_groups(pool, unknown)
     if only is not None:
         pool = _of_groups(pool, only)
@@ -94,6 +108,18 @@ def sampler(
 def _of_groups(pool: Any, groups: Sequence[str]) -> Any:
     """Return the pool of the classes of some groups."""
     return pool.select([i for i, name in enumerate(pool.class_names) if name.split("/")[0] in groups])
+
+
+def clustered(
+    pool: Any, features: torch.Tensor, n_clusters: int, n_partitions: int, seed: int, **sizes: int
+) -> ClusteredTasks:
+    """Return what draws tasks of clusters of a pool's features as classes."""
+    return ClusteredTasks(partitions(pool, features, n_clusters, n_partitions, seed=seed), **sizes)
+
+
+def some_classes(pool: Any, n_classes: int, generator: torch.Generator) -> Any:
+    """Return the pool of some of its classes, drawn at random; more classes include fewer of the same draw."""
+    return pool.select(torch.randperm(pool.n_classes, generator=generator)[:n_classes])
 
 
 def n_examples(episodes: Mapping[str, Any]) -> int:

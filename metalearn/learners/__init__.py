@@ -3,6 +3,7 @@
 from metalearn.learners._base import Learner
 from metalearn.learners.anil import ANIL
 from metalearn.learners.conditional_vae import ConditionalVAE
+from metalearn.learners.contrastive import Contrastive
 from metalearn.learners.es_maml import ESMAML
 from metalearn.learners.evolved_rule import EvolvedRule
 from metalearn.learners.hypernetwork import HyperNetwork
@@ -21,6 +22,7 @@ from metalearn.learners.relation import Relation
 from metalearn.learners.reptile import Reptile
 from metalearn.learners.shrinkage import Shrinkage
 from metalearn.learners.siamese import Siamese
+from metalearn.learners.soft_kmeans import SoftKMeans
 from metalearn.learners.task_bank import TaskBank
 from metalearn.learners.transfer import Transfer
 
@@ -29,6 +31,7 @@ __all__ = [
     "ESMAML",
     "MAML",
     "ConditionalVAE",
+    "Contrastive",
     "EvolvedRule",
     "HyperNetwork",
     "ImplicitMAML",
@@ -46,6 +49,7 @@ __all__ = [
     "Reptile",
     "Shrinkage",
     "Siamese",
+    "SoftKMeans",
     "TaskBank",
     "Transfer",
 ]

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, get_args
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from metalearn.episodes import Inputs
 from metalearn.learners._base import Adapted
 from metalearn.learners._checks import member_of, positive
-from metalearn.learners._encoder import EncoderLearner
-
-Distance = Literal["squared euclidean", "cosine"]
+from metalearn.learners._encoder import Distance, EncoderLearner, known_distance, nearness
 
 
 class Prototypical(EncoderLearner):
@@ -55,9 +51,7 @@ class Prototypical(EncoderLearner):
         self, encoder: nn.Module, *, distance: Distance = "squared euclidean", temperature: float = 1.0
     ) -> None:
         super().__init__(encoder)
-        if distance not in get_args(Distance):
-            raise ValueError(f"distance must be one of {list(get_args(Distance))}, got {distance!r}")
-        self.distance = distance
+        self.distance = known_distance(distance)
         self.temperature = positive("temperature", temperature)
 
     def adapt(
@@ -92,7 +86,4 @@ class Prototypical(EncoderLearner):
 
     def predict(self, adapted: Adapted, x: Inputs) -> Tensor:
         """Return minus the squared distances to the prototypes, or the cosines, over the temperature ``[n, n_way]``."""
-        features, prototypes = self.encode(adapted, x), adapted["prototypes"]
-        if self.distance == "cosine":
-            return F.normalize(features, dim=1) @ F.normalize(prototypes, dim=1).T / self.temperature
-        return -(features.unsqueeze(1) - prototypes).square().sum(-1) / self.temperature
+        return nearness(self.encode(adapted, x), adapted["prototypes"], self.distance, self.temperature)
