@@ -1,4 +1,4 @@
-// A multilayer perceptron with ReLU, the gradient of its squared error, and the steps of its adaptation (chapter 5).
+// A multilayer perceptron with ReLU, its gradients, and the steps of its adaptation to points (chapters 5 and 11).
 //
 // A network is a list of layers {inputs, outputs, weight, bias}, weight row by row: outputs x inputs numbers.
 (() => {
@@ -32,9 +32,9 @@
     return living.network(sizes, numbers);
   };
 
-  // What each layer gives out for one input; ReLU after all layers but the last.
-  function activations(network, x) {
-    const values = [Float64Array.of(x)];
+  // What each layer gives out for one input, a list of numbers, the input first; ReLU after all layers but the last.
+  living.activations = (network, input) => {
+    const values = [Float64Array.from(input)];
     network.forEach(({ inputs, outputs, weight, bias }, i) => {
       const source = values[i];
       const target = new Float64Array(outputs);
@@ -46,16 +46,24 @@
       values.push(target);
     });
     return values;
-  }
+  };
 
-  living.predict = (network, xs) => xs.map((x) => activations(network, x).pop()[0]);
+  living.predict = (network, xs) => xs.map((x) => living.activations(network, [x]).pop()[0]);
 
   living.squaredError = (predicted, ys) =>
     ys.reduce((sum, y, i) => sum + (predicted[i] - y) ** 2, 0) / ys.length;
 
-  // Add to `sums` what one example gives to the gradient: `slope` is that of the loss by the network's output.
-  function backward(network, values, slope, sums) {
-    let above = Float64Array.of(slope);
+  // A network of zeros of the same form, to add up a gradient in.
+  living.zeros = (network) =>
+    network.map((layer) => ({
+      ...layer,
+      weight: new Float64Array(layer.weight.length),
+      bias: new Float64Array(layer.bias.length),
+    }));
+
+  // Add to `sums` what one example gives to the gradient: `slopes` are those of the loss by the network's outputs.
+  living.backward = (network, values, slopes, sums) => {
+    let above = Float64Array.from(slopes);
     for (let i = network.length - 1; i >= 0; i--) {
       const { inputs, outputs, weight } = network[i];
       const source = values[i];
@@ -70,18 +78,24 @@
       }
       above = i > 0 ? below.map((value, k) => (source[k] > 0 ? value : 0)) : below;
     }
-  }
+  };
+
+  // The network moved by `rate` times another of its form.
+  living.movedBy = (network, direction, rate) => {
+    const move = (values, slopes) => values.map((value, k) => value + rate * slopes[k]);
+    return network.map((layer, i) => ({
+      ...layer,
+      weight: move(layer.weight, direction[i].weight),
+      bias: move(layer.bias, direction[i].bias),
+    }));
+  };
 
   // The gradient of the mean squared error, of the network's own form.
   living.gradientOf = (network, xs, ys) => {
-    const sums = network.map((layer) => ({
-      ...layer,
-      weight: new Float64Array(layer.weight.length),
-      bias: new Float64Array(layer.bias.length),
-    }));
+    const sums = living.zeros(network);
     xs.forEach((x, i) => {
-      const values = activations(network, x);
-      backward(network, values, (2 * (values[values.length - 1][0] - ys[i])) / xs.length, sums);
+      const values = living.activations(network, [x]);
+      living.backward(network, values, [(2 * (values[values.length - 1][0] - ys[i])) / xs.length], sums);
     });
     return sums;
   };
@@ -90,15 +104,7 @@
   living.adapt = (network, xs, ys, rate, steps) => {
     const path = [network];
     for (let step = 0; step < steps; step++) {
-      const gradient = living.gradientOf(path[step], xs, ys);
-      const move = (values, slopes) => values.map((value, k) => value - rate * slopes[k]);
-      path.push(
-        path[step].map((layer, i) => ({
-          ...layer,
-          weight: move(layer.weight, gradient[i].weight),
-          bias: move(layer.bias, gradient[i].bias),
-        })),
-      );
+      path.push(living.movedBy(path[step], living.gradientOf(path[step], xs, ys), -rate));
     }
     return path;
   };
