@@ -68,9 +68,9 @@ class Method:
         episodes: What a training step draws: ``{"kind": "episodes", "n_tasks": 4, "n_way": 5, …}``, or the kinds
             ``"batches"``, ``"pairs"``, ``"triplets"`` with the sizes that the pool's samplers have; ``"tasks"`` of an
             environment; or those of :mod:`metalearn.unlabelled`: ``"augmented"`` and ``"views"`` with
-            ``"augment": {"shift": 3, …}``, ``"partly labelled"``, and ``"clustered"`` with ``"n_clusters"``, ``"n_partitions"`` and, of the method by
-            whose encoder images are clustered, the label as ``"of"`` (without it: by their pixels).
-            ``"n_labelled": 64`` leaves so many of the training classes, drawn by the seed.
+            ``"augment": {"shift": 3, …}``, ``"partly labelled"``, and ``"clustered"`` with ``"n_clusters"``,
+            ``"n_partitions"`` and, of the method by whose encoder images are clustered, the label as ``"of"`` (without
+            it: by their pixels). ``"n_labelled": 64`` leaves so many of the training classes, drawn by the seed.
         fit: Options of :class:`Fit`.
         test: ``{"n_steps": [1, 3]}`` for a row of each number of inner steps; ``{"n_way": 5}`` for a learner that
             knows no other number of classes; ``{"tune": {"inner_lr": [0.01, 0.1]}}`` for a setting that is chosen for
