@@ -176,7 +176,7 @@ class RL2(Learner, Player):
 
     def backward(self, batch: Any, generator: torch.Generator | None = None) -> Tensor:
         """Play a batch of trials, add the gradient of the objective to ``.grad``; return minus the mean return."""
-        logits, values, actions, rewards, alive = self._rollout(batch, generator)
+        logits, values, actions, rewards, alive = self._rollout(batch, generator, self.n_plays)
         ahead = returns(torch.ones_like(rewards.T), self.discount).T  # how much reward there can be from each step on
         values = values * ahead
         gae = advantages(rewards.T, values.detach().T, self.discount, self.trace).T  # [n_steps, n]
@@ -194,6 +194,14 @@ class RL2(Learner, Player):
         loss.backward()  # type: ignore[no-untyped-call]
         return -rewards.sum(0).mean()
 
+    @torch.no_grad()
+    def probabilities(self, trials: Trials, generator: torch.Generator | None = None) -> Tensor:
+        """Play trials, and return with which probability it chose each action at each step ``[n, n_steps, n_actions]``.
+
+        In ``eval`` mode the most probable action is taken; it is then the largest of a row.
+        """
+        return self._rollout(trials, generator, n_plays=1)[0].softmax(-1).transpose(0, 1)
+
     def returns(self, batch: Any, steps: Sequence[int | None], generator: torch.Generator | None = None) -> Tensor:
         """Return the total reward of each task's trial ``[n_tasks, n]``; ``evaluate`` calls it.
 
@@ -206,10 +214,9 @@ class RL2(Learner, Player):
             self._steps(n_steps)
         return play(self, batch, generator).total.unsqueeze(1).expand(-1, len(steps))
 
-    def _rollout(self, trials: Trials, generator: torch.Generator | None) -> tuple[Tensor, ...]:
+    def _rollout(self, trials: Trials, generator: torch.Generator | None, n_plays: int) -> tuple[Tensor, ...]:
         """Play trials with gradients; return logits, values, actions, rewards and who was still playing, by step."""
-        if self.n_plays > 1:
-            trials = trials[torch.arange(len(trials)).repeat_interleave(self.n_plays)]
+        trials = trials[torch.arange(len(trials)).repeat_interleave(n_plays)]
         memory = self.begin(trials)
         state, observation = trials.begin(generator)
         alive = torch.ones(len(trials), dtype=torch.bool, device=observation.device)

@@ -205,7 +205,8 @@ def play(player: Player, trials: Trials, generator: torch.Generator | None = Non
     Args:
         player: Who plays; :class:`RL2` is one, too.
         trials: The tasks.
-        generator: Of all chance; ``None``: torch's global one.
+        generator: Of all chance; ``None``: torch's global one. It may be the one that drew the tasks, but not another
+            one of the same seed, whose numbers would be those of the tasks again.
 
     Example:
         >>> import torch
