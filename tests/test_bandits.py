@@ -140,6 +140,11 @@ def test_the_best_player_plays_two_arms():
         play(BayesOptimal(3), BanditFamily(5, 3).sample(2))
 
 
+def test_a_table_of_indices_that_is_too_short_is_refused():
+    with pytest.raises(ValueError, match="n_pulls=3, and 3 are made"):
+        play(Gittins(0.5, 3), BanditFamily(2, 4).sample(2))
+
+
 def test_simulated_rewards_agree_with_the_exact_value():
     played = play(BayesOptimal(20), BanditFamily(2, 20).sample(20_000, generator()), generator(1))
     assert abs(played.score.mean - bayes_optimal_value(2, 20)) < 1.5 * played.score.ci95
