@@ -227,7 +227,7 @@ def test_rl2_reads_a_history_as_it_plays():
     """The logits at a step are those of ``adapt`` to what came before and ``predict`` of what is read now."""
     agent, bandits = learner(n_actions=3).double(), BanditFamily(3, 6).sample(4, generator())
     nn.init.normal_(agent.policy.weight)
-    logits, _, actions, rewards, _ = agent._rollout(bandits, generator(), 1)
+    logits, _, actions, rewards, *_ = agent._rollout(bandits, generator(), 1)
     one_hot = nn.functional.one_hot(actions, 3).double()
     seen = torch.cat([one_hot, rewards.unsqueeze(2), torch.ones(6, 4, 1)], 2).double()  # after each step
     inputs = torch.cat([torch.zeros(1, 4, 5).double(), seen[:-1]])  # what is read at each step

@@ -29,7 +29,7 @@ def outcome(rules, heap, mine=True):
     return any(results) if mine else all(results)
 
 
-@pytest.mark.parametrize("rules", rules_of_all()[::3])
+@pytest.mark.parametrize("rules", rules_of_all()[::5])
 def test_winning_heaps_are_those_of_the_whole_tree(rules):
     for heap in range(11):
         assert rules.wins(heap) == outcome(rules, heap)
@@ -47,9 +47,10 @@ def test_rules_are_split_by_their_moves_and_every_game_can_be_won():
     splits = subtraction_games()
     sets = [{rules.moves for rules in part.rules} for part in splits]
     assert not sets[0] & sets[1] and not sets[0] & sets[2] and not sets[1] & sets[2]
-    assert sum(map(len, sets)) == 25
+    assert sum(map(len, sets)) == 50
     for rules in rules_of_all():
-        assert any(rules.wins(heap) for heap in HEAPS)
+        assert any(rules.best(heap) for heap in HEAPS)
+        assert all(rules.best(heap) for heap in tables((rules,)).start[0].nonzero().flatten().tolist())
 
 
 def one_step(rules, heap, move, skill=1.0, seed=0):
@@ -87,7 +88,7 @@ def test_an_illegal_move_loses_and_is_seen():
 
 
 def test_a_perfect_opponent_wins_all_that_can_be_won():
-    for rules in rules_of_all()[::7]:
+    for rules in rules_of_all()[::9]:
         table = tables((rules,))
         for heap in range(LARGEST_HEAP + 1):
             moves = (table.reply[0, heap].nonzero().flatten() + 1).tolist()
@@ -114,8 +115,8 @@ def test_a_belief_holds_the_true_rules_possible_and_excludes_others():
         n_possible.append(possible.sum(1).double().mean().item())
         state, seen, reward, done, _ = games.step(state, actions, generator())
         memory = player.learn(memory, actions, reward, done)
-    assert n_possible[0] > 25
-    assert n_possible[-1] < 5
+    assert n_possible[0] > 50
+    assert n_possible[-1] < 10
 
 
 def test_bayes_rule_on_one_move_by_hand():
@@ -161,5 +162,5 @@ def test_numbers_out_of_range_are_refused(options):
 
 
 def test_moves_out_of_range_are_refused():
-    with pytest.raises(ValueError, match=r"moves must be some of 1 to 5, got \(0, 2\)"):
+    with pytest.raises(ValueError, match=r"moves must be some of 1 to 6, got \(0, 2\)"):
         Rules((0, 2))

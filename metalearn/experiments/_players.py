@@ -45,7 +45,7 @@ def rules_of_all() -> tuple[rl.Rules, ...]:
     Example:
         >>> from metalearn.experiments._players import rules_of_all
         >>> len(rules_of_all())
-        50
+        100
     """
     return tuple(rules for family in rl.subtraction_games() for rules in family.rules)
 

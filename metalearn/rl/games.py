@@ -14,10 +14,8 @@ from torch.nn import functional as F
 from metalearn._given import at_least_one
 from metalearn.rl.trials import Step, TrialFamily, Trials
 
-LARGEST_MOVE, LARGEST_HEAP = 5, 12
+LARGEST_MOVE, LARGEST_HEAP = 6, 12
 HEAPS = range(3, LARGEST_HEAP + 1)  # with which games begin
-VALIDATION = ((1, 2), (4, 5), (1, 3, 4), (1, 2, 3, 5))  # moves by which no game of training is played
-TEST = ((1, 4), (2, 5), (1, 2, 4), (1, 4, 5), (3, 4, 5), (1, 2, 4, 5))
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,7 @@ class Rules:
     """Rules of a subtraction game: two players in turn take stones from one heap; who cannot move has lost.
 
     Args:
-        moves: Numbers of stones that may be taken, each of 1…5.
+        moves: Numbers of stones that may be taken, each of 1…6.
         misere: Whether who cannot move has won instead.
 
     Raises:
@@ -84,7 +82,7 @@ class Tables(NamedTuple):
         >>> from metalearn.rl import Rules
         >>> from metalearn.rl.games import tables
         >>> tables((Rules((1, 2)),)).reply[0, 4].tolist()
-        [1.0, 0.0, 0.0, 0.0, 0.0]
+        [1.0, 0.0, 0.0, 0.0, 0.0, 0.0]
     """
 
     legal: Tensor
@@ -103,13 +101,13 @@ def tables(rules: tuple[Rules, ...]) -> Tables:
         >>> from metalearn.rl import Rules
         >>> from metalearn.rl.games import tables
         >>> tables((Rules((1, 2)), Rules((2, 3), misere=True))).legal.shape
-        torch.Size([2, 13, 5])
+        torch.Size([2, 13, 6])
     """
     heaps, moves = range(LARGEST_HEAP + 1), range(1, LARGEST_MOVE + 1)
     legal = torch.tensor([[[m in rule.legal(heap) for m in moves] for heap in heaps] for rule in rules])
     best = torch.tensor([[[m in rule.best(heap) for m in moves] for heap in heaps] for rule in rules])
     reply = torch.where(best.any(2, keepdim=True), best, legal).float()
-    start = torch.tensor([[heap in HEAPS and rule.wins(heap) for heap in heaps] for rule in rules]).float()
+    start = torch.tensor([[heap in HEAPS and bool(rule.best(heap)) for heap in heaps] for rule in rules]).float()
     return Tables(
         legal,
         best,
@@ -229,6 +227,10 @@ class Games(Trials):
         state = GameState(heap, state.n_played + done.long())
         return Step(state, observation(heap, reply, ~legal), won.float(), done, state.n_played >= self.n_games)
 
+    def best(self, state: GameState) -> Tensor:
+        """Return the moves that keep a won game won ``[n, n_actions]``; none, if the game is lost."""
+        return self.tables.best[torch.arange(len(self), device=state.heap.device), state.heap]
+
 
 def observation(heap: Tensor, reply: Tensor, illegal: Tensor) -> Tensor:
     """Return what the player sees ``[n, n_features]``: heap and last reply (0: none), one-hot, and whether it erred."""
@@ -277,7 +279,7 @@ class GameSplits(NamedTuple):
     Example:
         >>> from metalearn.rl import subtraction_games
         >>> [len(part.rules) for part in subtraction_games()]
-        [30, 8, 12]
+        [74, 8, 18]
     """
 
     train: GameFamily
@@ -286,7 +288,7 @@ class GameSplits(NamedTuple):
 
 
 def subtraction_games(n_games: int = 8, skill: float = 1.0) -> GameSplits:
-    """Return the rules with two to four moves of 1…5, ordinary and misère, split by their moves.
+    """Return the rules with two to four moves of 1…6, ordinary and misère, split by their moves.
 
     Args:
         n_games: Games of a trial, at least 1.
@@ -297,11 +299,12 @@ def subtraction_games(n_games: int = 8, skill: float = 1.0) -> GameSplits:
 
     Example:
         >>> from metalearn.rl import subtraction_games
-        >>> [rules.moves for rules in subtraction_games().test.rules[::2]]
-        [(1, 4), (2, 5), (1, 2, 4), (1, 4, 5), (3, 4, 5), (1, 2, 4, 5)]
+        >>> [rules.moves for rules in subtraction_games().test.rules[::4]]
+        [(1, 3), (4, 6), (2, 3, 4), (1, 2, 3, 6), (3, 4, 5, 6)]
     """
     groups: dict[str, list[Rules]] = {name: [] for name in GameSplits._fields}
-    for moves in (moves for size in (2, 3, 4) for moves in combinations(range(1, LARGEST_MOVE + 1), size)):
-        name = "test" if moves in TEST else "validation" if moves in VALIDATION else "train"
+    sets = (moves for size in (2, 3, 4) for moves in combinations(range(1, LARGEST_MOVE + 1), size))
+    for i, moves in enumerate(sets):
+        name = "test" if i % 6 == 1 else "validation" if i % 12 == 4 else "train"
         groups[name] += [Rules(moves), Rules(moves, misere=True)]
     return GameSplits(*(GameFamily(tuple(rules), n_games, skill) for rules in groups.values()))

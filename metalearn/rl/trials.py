@@ -80,6 +80,14 @@ class Trials(ABC):
     def __getitem__(self, index: slice | Tensor) -> Self:
         """Return some of the tasks."""
 
+    def best(self, state: Any) -> Tensor:
+        """Return which actions are best in a state ``[n, n_actions]``, bool, where the task's author knows them.
+
+        Raises:
+            ValueError: If nobody knows.
+        """
+        raise ValueError(f"{type(self).__name__} do not tell the best actions: train without a teacher")
+
     def check(self) -> None:  # noqa: B027 - a family with nothing to check need not say so
         """Refuse tasks whose values make no sense."""
 
