@@ -39,6 +39,20 @@ class Simulated(Environment):
 
     Raises:
         ImportError: If gymnasium, or what the simulator needs, is not installed.
+
+    Example:
+        >>> import torch
+        >>> from metalearn.rl import CategoricalPolicy, Simulated, rollout
+        >>> class Cars(Simulated):
+        ...     name, discrete, n_observations, n_actions = "MountainCar-v0", True, 2, 3
+        ...     def draw(self, n_tasks, generator=None):
+        ...         return 0.001 + 0.002 * torch.rand(n_tasks, generator=generator)
+        ...     def physics(self, context):
+        ...         return {"gravity": context.double()}
+        ...     def reward(self, context, action, reward, info):
+        ...         return reward
+        >>> rollout(CategoricalPolicy([2, 3]), None, Cars(horizon=10).sample(2), 3).returns.shape
+        torch.Size([2, 3])
     """
 
     name: ClassVar[str]
