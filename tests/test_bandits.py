@@ -25,6 +25,7 @@ from metalearn.rl import (
     advantages,
     bayes_optimal_table,
     bayes_optimal_value,
+    expected_reward,
     gittins_index,
     play,
     returns,
@@ -133,6 +134,13 @@ def test_the_best_player_gets_the_best_value_and_others_less():
     assert exact_value(BayesOptimal(7), 7) == pytest.approx(best, abs=1e-12)
     assert exact_value(Greedy(), 7) < best - 1e-3
     assert best - 0.01 < exact_value(Gittins(0.9, 7), 7) < best + 1e-12
+
+
+def test_listing_rewards_and_listing_states_agree():
+    for player in (Greedy(), BayesOptimal(7), Gittins(0.9, 7)):
+        assert expected_reward(player, 2, 7) == pytest.approx(exact_value(player, 7), abs=1e-6)
+    simulated = play(Greedy(), BanditFamily(5, 8).sample(40_000, generator()), generator(1)).score
+    assert abs(simulated.mean - expected_reward(Greedy(), 5, 8)) < 1.5 * simulated.ci95
 
 
 def test_the_best_player_plays_two_arms():

@@ -11,16 +11,17 @@ SIZES = {  # of RL²: its options, its training, and the tasks of an outer step,
     (5, 10): (SHORT, {"n_steps": 4_000, "max_seconds": 120}, 64),
     (5, 100): (LONG, {"n_steps": 2_000, "max_seconds": 300}, 32),
 }
-PLAYERS = {"random": 1.0, "greedy": 1.0, "epsilon-greedy": 0.1, "UCB1": 0.2, "Thompson": 1.0, "Gittins": 0.99}
+PLAYERS = {"random": 1.0, "greedy": 1.0, "epsilon-greedy": 0.1, "UCB1": 0.2, "Thompson": 1.0}
 
 
 def methods(n_arms: int, n_pulls: int) -> dict[str, Method]:
     """Return all players of bandits of one size."""
     data, name = f"bandits_{n_arms}_{n_pulls}", f"{n_arms} arms, {n_pulls} pulls"
     options, training, n_tasks = SIZES[n_arms, n_pulls]
+    players = {**PLAYERS, "Gittins": 1 - 1 / n_pulls, **({"Bayes-optimal": 1.0} if n_arms == 2 else {})}
     found = {
         player: Method("Untrained", {}, {"player": player, "setting": setting}, fit={"n_steps": 0}, data=data)
-        for player, setting in {**PLAYERS, **({"Bayes-optimal": 1.0} if n_arms == 2 else {})}.items()
+        for player, setting in players.items()
     }
     found["RL2"] = Method(
         "RL2",

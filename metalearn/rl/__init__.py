@@ -4,6 +4,7 @@ from metalearn.rl.bandits import BanditFamily, Bandits
 from metalearn.rl.dynamic import bayes_optimal_table, bayes_optimal_value, gittins_index
 from metalearn.rl.environments import Environment, Tasks, TaskSampler
 from metalearn.rl.estimators import magic_box, surrogate
+from metalearn.rl.exact import expected_reward
 from metalearn.rl.games import GameFamily, Games, GameSplits, Rules, subtraction_games
 from metalearn.rl.maml_rl import MAMLRL
 from metalearn.rl.navigation import Navigation
@@ -70,6 +71,7 @@ __all__ = [
     "bayes_optimal_table",
     "bayes_optimal_value",
     "every_episode",
+    "expected_reward",
     "gittins_index",
     "linear_baseline",
     "magic_box",
