@@ -12,15 +12,17 @@ def policy(n_observations: int) -> dict[str, object]:
 TASKS = {"kind": "tasks", "n_tasks": 20}
 FIT = {"n_steps": 120, "max_seconds": 300, "outer_lr": 0.008, "schedule": "cosine", "validate_every": 40}
 STEPS = {"n_steps": [0, 1, 2, 3]}
-ADAPTS = {"inner_lr": [0.2, 0.1], "n_inner_steps": 2, "every_step": True}
+MANY, LONG = {"kind": "tasks", "n_tasks": 40}, {**FIT, "n_steps": 100, "outer_lr": 0.006, "validate_every": 50}
+RATES = [0.4, 0.2, 0.1]
+LATER = {**STEPS, "tune": {"inner_lr": [RATES, [0.4, 0.16, 0.08], [0.4, 0.12, 0.06]]}}  # those after the first step
 NEVER = {"inner_lr": 0.2, "n_inner_steps": 0}
 TUNED = {**STEPS, "tune": {"inner_lr": [[rate, rate / 2] for rate in (0.05, 0.2, 0.8)]}}
 METHODS = {
-    "MAML": Method("MAMLRL", policy(2), ADAPTS, TASKS, FIT, STEPS),
+    "MAML": Method("MAMLRL", policy(2), {"inner_lr": RATES}, MANY, LONG, LATER),
     "oracle": Method("MAMLRL", policy(4), NEVER, TASKS, FIT, {"n_steps": [0]}, data="navigation_shown"),
     "pretrained": Method("MAMLRL", policy(2), NEVER, TASKS, FIT, TUNED),
     "random": Method("MAMLRL", policy(2), NEVER, fit={"n_steps": 0}, test=TUNED),
-    "naive MAML": Method("MAMLRL", policy(2), {**ADAPTS, "estimator": "naive"}, TASKS, FIT, STEPS),
+    "naive MAML": Method("MAMLRL", policy(2), {"inner_lr": RATES, "estimator": "naive"}, MANY, LONG, LATER),
 }
 TESTS = {"goals": {"kind": "tasks", "n_tasks": 600}}
 PUBLISHED = {
