@@ -3,9 +3,11 @@
 import pytest
 import torch
 
+from metalearn import fit
 from metalearn.experiments._players import rules_of_all
-from metalearn.rl import RL2, Belief, Games, Minimax, RandomArm, Rules, play, subtraction_games
+from metalearn.rl import RL2, BanditFamily, Belief, Games, Minimax, RandomArm, Rules, play, subtraction_games
 from metalearn.rl.games import HEAPS, LARGEST_HEAP, GameState, observation, tables
+from metalearn.rl.rl2 import Rollout, imitation
 
 
 def generator(seed=0):
@@ -153,6 +155,44 @@ def test_a_recurrent_player_fits_the_games():
     agent.check(trials)
     assert agent.backward(trials, generator(1)) <= 0
     assert all(parameter.grad is not None for parameter in agent.parameters())
+
+
+def test_a_teacher_counts_any_of_the_best_moves():
+    """Minus the mean log probability of the best moves, over steps that have such and trials that still go on."""
+    logits = torch.tensor([[[0.1, 0.2, 0.7], [0.5, 0.25, 0.25]], [[0.6, 0.3, 0.1], [0.2, 0.4, 0.4]]]).log()
+    best = torch.tensor([[[0, 1, 1], [1, 0, 0]], [[0, 0, 0], [0, 1, 0]]]).bool()
+    alive = torch.tensor([[1.0, 1.0], [1.0, 0.0]])
+    nothing = torch.zeros(2, 2)
+    loss = imitation(Rollout(logits.requires_grad_(), nothing, nothing.long(), nothing, alive, best))
+    assert loss.item() == pytest.approx(-(torch.tensor(0.9).log() + torch.tensor(0.5).log()).item() / 2)
+    (grad,) = torch.autograd.grad(loss, logits)
+    assert grad.isfinite().all() and (grad[1] == 0).all()
+
+
+def test_what_a_teacher_calls_best_wins():
+    games = subtraction_games().train.sample(200, generator())
+    state, _ = games.begin(generator(1))
+    best = games.best(state)
+    for i in range(0, 200, 7):
+        rules = games.rules[int(games.which[i])]
+        assert (best[i].nonzero().flatten() + 1).tolist() == rules.best(int(state.heap[i]))
+
+
+@pytest.mark.slow
+def test_with_a_teacher_it_adapts_to_rules_that_it_never_met():
+    """The study in small: after some seconds it wins more of the last games than of the first."""
+    torch.manual_seed(0)
+    splits = subtraction_games(n_games=6)
+    agent = RL2(6, 21, width=48, teacher=True)
+    fit(agent, splits.train.tasks(n_tasks=128), 120, outer_lr=1e-2, max_grad_norm=1.0, seed=0, progress=False)
+    wins = play(agent.eval(), splits.test.sample(1_000, generator()), generator(1)).by_episode(6).mean(0)
+    assert wins[3:].mean() > wins[0] + 0.05
+
+
+def test_bandits_have_no_teacher():
+    agent = RL2(2, width=4, teacher=True)
+    with pytest.raises(ValueError, match="Bandits do not tell the best actions"):
+        agent.backward(BanditFamily(2, 3).sample(2), generator())
 
 
 @pytest.mark.parametrize("options", [{"skill": 1.5}, {"n_games": 0}, {"which": torch.tensor([9])}])

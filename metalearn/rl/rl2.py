@@ -48,7 +48,6 @@ class RL2(Learner, Player):
         discount: Factor on rewards to come, in training.
         trace: Factor :math:`\lambda` of the generalised advantage estimate: 0 trusts the values, 1 the rewards.
         entropy: Weight of the policy's entropy in the objective.
-        n_anneal: Let the entropy's weight fall to 0, evenly, over so many training steps; ``None``: leave it.
         value_weight: Weight of the values' squared error in the objective.
         n_plays: How often each task of a batch is played in a training step. Where it is more than once, an advantage
             is measured against the mean of the same task's plays at the same step, which takes out what made the task
@@ -86,7 +85,6 @@ class RL2(Learner, Player):
     """
 
     plays = True
-    n_batches: Tensor
 
     def __init__(
         self,
@@ -98,12 +96,11 @@ class RL2(Learner, Player):
         trace: float = 0.3,
         entropy: float = 0.01,
         value_weight: float = 0.5,
-        n_anneal: int | None = None,
         n_plays: int = 1,
         teacher: bool = False,
     ) -> None:
         super().__init__()
-        at_least_one(n_actions=n_actions, width=width, n_anneal=n_anneal, n_plays=n_plays)
+        at_least_one(n_actions=n_actions, width=width, n_plays=n_plays)
         self.n_actions = n_actions
         self.n_features = n_features
         self.width = width
@@ -111,10 +108,8 @@ class RL2(Learner, Player):
         self.trace = trace
         self.entropy = entropy
         self.value_weight = value_weight
-        self.n_anneal = n_anneal
         self.n_plays = n_plays
         self.teacher = teacher
-        self.register_buffer("n_batches", torch.zeros((), dtype=torch.int64), persistent=False)
         self.cell = GRUCell(n_features + n_actions + 2, width)
         self.policy = nn.Linear(width, n_actions)
         self.value = nn.Linear(width, 1)
@@ -191,7 +186,6 @@ class RL2(Learner, Player):
         played = self._rollout(batch, generator, self.n_plays)
         loss = imitation(played) if self.teacher else self._objective(played)
         loss.backward()  # type: ignore[no-untyped-call]
-        self.n_batches += 1
         return -played.rewards.sum(0).mean()
 
     def _objective(self, played: Rollout) -> Tensor:
@@ -209,12 +203,7 @@ class RL2(Learner, Player):
         gain = (weight * chosen * standardised(gae.unsqueeze(0), played.alive.unsqueeze(0)).squeeze(0)).sum()
         spread = -(weight * (log_p.exp() * log_p).sum(2)).sum()
         error = (weight * ((values - targets) / ahead).square()).sum()
-        return -gain - self._entropy() * spread + self.value_weight * error
-
-    def _entropy(self) -> float:
-        """Return the weight of the entropy at this training step."""
-        done = 0.0 if self.n_anneal is None else int(self.n_batches) / self.n_anneal
-        return self.entropy * max(1 - done, 0.0)
+        return -gain - self.entropy * spread + self.value_weight * error
 
     @torch.no_grad()
     def probabilities(self, trials: Trials, generator: torch.Generator | None = None) -> Tensor:
