@@ -31,8 +31,8 @@ class Running:
 class Simulated(Environment):
     """Tasks in a simulator of gymnasium, one simulator for each episode of each task.
 
-    The state of an episode lies in its simulator, so that, unlike elsewhere, :meth:`step` is not pure: a new
-    :meth:`reset` ends the episodes of an earlier one. Simulators run on the CPU, one after another.
+    The state of an episode lies in its simulator, so that, unlike elsewhere, ``step`` is not pure: a new
+    ``reset`` ends the episodes of an earlier one. Simulators run on the CPU, one after another.
 
     Args:
         horizon: Steps of an episode at most, at least 1.
