@@ -88,10 +88,10 @@ def test_maml_finds_the_goal_within_the_published_distance_of_the_paper() -> Non
     assert 0 in seeds
     for seed in seeds:
         for k, published in enumerate(record.published["MAML"]):
-            assert record.score("MAML", n_steps=k, seed=seed).mean > published - 0.75, (seed, k)
+            score = record.score("MAML", n_steps=k, seed=seed)
+            assert score.mean + score.ci95 > published - 0.2, (seed, k)
         for other in ("pretrained", "random"):
-            gain = record.score("MAML", n_steps=1, seed=seed)
-            assert gain.above(record.score(other, n_steps=1, seed=0), by=5.0)
+            assert record.score("MAML", n_steps=1, seed=seed).above(record.over_seeds(other, n_steps=1), by=5.0), other
 
 
 def test_the_paths_that_move_in_the_page_are_of_the_shipped_policy() -> None:
