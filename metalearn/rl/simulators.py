@@ -212,8 +212,8 @@ class Cheetahs(Simulated):
     """MuJoCo's half-cheetah, which is to run to one side, or at a speed, that differs from task to task.
 
     The context is the side, 1 or -1, or a speed uniform in [0, 2] m/s; it is not seen. The reward is the speed to that
-    side, or minus the distance of the speed from the goal, less 0.05 times the squared length of the action. MuJoCo writes its own
-    warnings to a file in the working folder.
+    side, or minus the distance of the speed from the goal, less 0.05 times the squared length of the action.
+    MuJoCo writes its own warnings to a file in the working folder.
 
     Args:
         goal: ``"direction"`` or ``"velocity"``.
