@@ -6,8 +6,9 @@ import torch
 from metalearn import fit
 from metalearn.experiments._players import rules_of_all
 from metalearn.rl import RL2, BanditFamily, Belief, Games, Minimax, RandomArm, Rules, play, subtraction_games
-from metalearn.rl.games import HEAPS, LARGEST_HEAP, GameState, observation, tables
+from metalearn.rl.games import GameState, observation
 from metalearn.rl.rl2 import Rollout, imitation
+from metalearn.rl.subtraction import HEAPS, LARGEST_HEAP, tables
 
 
 def generator(seed=0):
