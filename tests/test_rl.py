@@ -260,7 +260,8 @@ def test_later_steps_have_their_own_rate() -> None:
 @pytest.mark.parametrize("estimator", ["naive", "lvc", "dice"])
 @pytest.mark.parametrize("n_inner_steps", [0, 1, 2])
 def test_the_outer_gradient_is_the_slope_of_the_outer_objective(estimator: Any, n_inner_steps: int) -> None:
-    learner = small(estimator=estimator, outer="gradient", n_inner_steps=n_inner_steps, inner_lr=0.1).double()
+    options = {"estimator": estimator, "n_inner_steps": n_inner_steps, "every_step": n_inner_steps == 2}
+    learner = small(outer="gradient", inner_lr=0.1, **options).double()
     for param in learner.parameters():  # zero biases and the position 0 would lie on the kinks of the ReLU
         param.data += 0.1 * torch.randn(param.shape, generator=seeded(3), dtype=param.dtype)
     tasks = Navigation(horizon=3).sample(2, seeded()).map(lambda context: context.double())
@@ -290,7 +291,7 @@ def test_the_whole_outer_step_lies_in_the_gradient(outer: Any) -> None:
     start = {name: param.detach() for name, param in learner.policy.own().items()}
     assert learner._objective(start, seen) > learner._objective(before, seen)
     if outer == "trust region":
-        acted, adapted = learner._adapted(before, seen), learner._adapted(start, seen)
+        acted, adapted = (learner._path(params, seen)[-1] for params in (before, start))
         observations = seen[-1].episodes.observations
         kl = torch.distributions.kl_divergence(*(learner.policy(params, observations) for params in (acted, adapted)))
         assert 0.002 < kl.mean() <= 0.0101

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -11,6 +12,12 @@ import torch
 from torch import Tensor
 
 from metalearn.rl import CartPoles, CategoricalPolicy, Cheetahs, GaussianPolicy, Pendulums, Policy, Simulated, rollout
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MuJoCo writes its warnings to a file in the working folder."""
+    monkeypatch.chdir(tmp_path)
 
 
 def seeded(seed: int = 0) -> torch.Generator:

@@ -34,6 +34,8 @@ STANDING = (  # the order of the queue; a file here for each
     "evolution",
     *("bandits",),
     *("unlabelled",),
+    *("bandits", "games"),
+    "navigation",
 )
 
 

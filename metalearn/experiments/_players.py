@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -11,19 +12,31 @@ from torch import Tensor
 from metalearn import rl
 from metalearn.learners._base import Adapted, Learner
 
-PLAYERS: dict[str, Callable[[Any, float | None], rl.Player]] = {  # of trials and a setting
-    "random": lambda trials, setting: rl.RandomArm(),
-    "greedy": lambda trials, setting: rl.Greedy(),
-    "epsilon-greedy": lambda trials, setting: rl.EpsilonGreedy(setting or 0.0),
-    "UCB1": lambda trials, setting: rl.UCB1(setting or 1.0),
-    "Thompson": lambda trials, setting: rl.Thompson(),
-    "Gittins": lambda trials, setting: rl.Gittins(setting or 0.99, trials.n_steps),
-    "Bayes-optimal": lambda trials, setting: rl.BayesOptimal(trials.n_steps),
-    "minimax": lambda trials, setting: rl.Minimax(),
-    "belief": lambda trials, setting: rl.Belief(rules_of_all()),
-    "belief in the rules of training": lambda trials, setting: rl.Belief(rl.subtraction_games().train.rules),
-    "ignorant": lambda trials, setting: rl.Belief(rules_of_all(), learns=False),
+PLAYERS: dict[str, Callable[[float, int], rl.Player]] = {  # of a setting and the number of steps
+    "random": lambda setting, n_steps: rl.RandomArm(),
+    "greedy": lambda setting, n_steps: rl.Greedy(),
+    "epsilon-greedy": lambda setting, n_steps: rl.EpsilonGreedy(setting),
+    "UCB1": lambda setting, n_steps: rl.UCB1(setting),
+    "Thompson": lambda setting, n_steps: rl.Thompson(),
+    "Gittins": lambda setting, n_steps: rl.Gittins(setting, n_steps),
+    "Bayes-optimal": lambda setting, n_steps: rl.BayesOptimal(n_steps),
+    "minimax": lambda setting, n_steps: rl.Minimax(),
+    "belief": lambda setting, n_steps: rl.Belief(rules_of_all()),
+    "belief in the rules of training": lambda setting, n_steps: rl.Belief(rl.subtraction_games().train.rules),
+    "ignorant": lambda setting, n_steps: rl.Belief(rules_of_all(), learns=False),
 }
+
+
+@cache
+def player_of(name: str, setting: float, n_steps: int) -> rl.Player:
+    """Return a player by its name; the same one again, whose tables are computed once.
+
+    Example:
+        >>> from metalearn.experiments._players import player_of
+        >>> player_of("UCB1", 0.2, 10).scale
+        0.2
+    """
+    return PLAYERS[name](setting, n_steps)
 
 
 def rules_of_all() -> tuple[rl.Rules, ...]:
@@ -32,7 +45,7 @@ def rules_of_all() -> tuple[rl.Rules, ...]:
     Example:
         >>> from metalearn.experiments._players import rules_of_all
         >>> len(rules_of_all())
-        50
+        100
     """
     return tuple(rules for family in rl.subtraction_games() for rules in family.rules)
 
@@ -54,7 +67,7 @@ class Untrained(Learner):
 
     plays = True
 
-    def __init__(self, player: str, setting: float | None = None) -> None:
+    def __init__(self, player: str, setting: float = 1.0) -> None:
         super().__init__()
         if player not in PLAYERS:
             raise ValueError(f"player must be one of {list(PLAYERS)}, got {player!r}")
@@ -67,7 +80,7 @@ class Untrained(Learner):
 
     def returns(self, batch: Any, steps: Sequence[int | None], generator: torch.Generator | None = None) -> Tensor:
         """Return the total reward of each trial ``[n_tasks, n]``."""
-        total = rl.play(PLAYERS[self.player](batch, self.setting), batch, generator).total
+        total = rl.play(player_of(self.player, self.setting, batch.n_steps), batch, generator).total
         return total.unsqueeze(1).expand(-1, len(steps))
 
     def adapt(

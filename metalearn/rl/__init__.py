@@ -4,7 +4,8 @@ from metalearn.rl.bandits import BanditFamily, Bandits
 from metalearn.rl.dynamic import bayes_optimal_table, bayes_optimal_value, gittins_index
 from metalearn.rl.environments import Environment, Tasks, TaskSampler
 from metalearn.rl.estimators import magic_box, surrogate
-from metalearn.rl.games import GameFamily, Games, GameSplits, Rules, subtraction_games
+from metalearn.rl.exact import expected_reward
+from metalearn.rl.games import GameFamily, Games, GameSplits, subtraction_games
 from metalearn.rl.maml_rl import MAMLRL
 from metalearn.rl.navigation import Navigation
 from metalearn.rl.opponents import Belief, Minimax
@@ -23,6 +24,7 @@ from metalearn.rl.returns import advantages, linear_baseline, returns, standardi
 from metalearn.rl.rl2 import RL2
 from metalearn.rl.rollouts import Trajectories, rollout
 from metalearn.rl.simulators import CartPoles, Cheetahs, Pendulums, Simulated
+from metalearn.rl.subtraction import Rules
 from metalearn.rl.tabular import Mazes, TabularMDP, every_episode, probabilities
 from metalearn.rl.trials import Play, Player, Step, TrialFamily, Trials, TrialSampler, play
 
@@ -70,6 +72,7 @@ __all__ = [
     "bayes_optimal_table",
     "bayes_optimal_value",
     "every_episode",
+    "expected_reward",
     "gittins_index",
     "linear_baseline",
     "magic_box",

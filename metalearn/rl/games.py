@@ -1,9 +1,8 @@
-"""A game for two whose rules change: take stones from a heap, by moves that are allowed, as far as one knows."""
+"""Trials of games whose rules change: a player meets an opponent several times, by rules that it is not told."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cache
 from itertools import combinations
 from typing import NamedTuple, Self
 
@@ -12,112 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from metalearn._given import at_least_one
+from metalearn.rl.subtraction import LARGEST_HEAP, LARGEST_MOVE, Rules, Tables, tables
 from metalearn.rl.trials import Step, TrialFamily, Trials
-
-LARGEST_MOVE, LARGEST_HEAP = 5, 12
-HEAPS = range(3, LARGEST_HEAP + 1)  # with which games begin
-VALIDATION = ((1, 2), (4, 5), (1, 3, 4), (1, 2, 3, 5))  # moves by which no game of training is played
-TEST = ((1, 4), (2, 5), (1, 2, 4), (1, 4, 5), (3, 4, 5), (1, 2, 4, 5))
-
-
-@dataclass(frozen=True)
-class Rules:
-    """Rules of a subtraction game: two players in turn take stones from one heap; who cannot move has lost.
-
-    Args:
-        moves: Numbers of stones that may be taken, each of 1…5.
-        misere: Whether who cannot move has won instead.
-
-    Raises:
-        ValueError: If there is no move, or one is out of its range.
-
-    Taught in:
-        Meta-reinforcement learning.
-
-    Example:
-        >>> from metalearn.rl import Rules
-        >>> [heap for heap in range(13) if not Rules((1, 2, 3)).wins(heap)]
-        [0, 4, 8, 12]
-        >>> Rules((1, 2, 3)).best(7)
-        [3]
-    """
-
-    moves: tuple[int, ...]
-    misere: bool = False
-
-    def __post_init__(self) -> None:
-        if not self.moves or not set(self.moves) <= set(range(1, LARGEST_MOVE + 1)):
-            raise ValueError(f"moves must be some of 1 to {LARGEST_MOVE}, got {self.moves}")
-
-    def legal(self, heap: int) -> list[int]:
-        """Return the moves that can be made."""
-        return [move for move in self.moves if move <= heap]
-
-    def wins(self, heap: int) -> bool:
-        """Return whether who is to move wins, if both play as well as possible."""
-        return _wins(self, heap)
-
-    def best(self, heap: int) -> list[int]:
-        """Return the moves that keep a won game won."""
-        return [move for move in self.legal(heap) if not self.wins(heap - move)]
-
-
-@cache
-def _wins(rules: Rules, heap: int) -> bool:
-    legal = rules.legal(heap)
-    return any(not _wins(rules, heap - move) for move in legal) if legal else rules.misere
-
-
-class Tables(NamedTuple):
-    """What several rules say about all heaps and moves; a move's number is one less than the stones it takes.
-
-    Args:
-        legal: Whether a move can be made ``[n_rules, n_heaps, n_moves]``.
-        best: Whether it wins ``[n_rules, n_heaps, n_moves]``.
-        reply: Probability of a move of a perfect player ``[n_rules, n_heaps, n_moves]``: any of the best, else any
-            that is legal.
-        stuck: Whether there is no move ``[n_rules, n_heaps]``.
-        misere: Whether who is stuck wins ``[n_rules]``.
-        start: Probability that a game begins with a heap ``[n_rules, n_heaps]``: any with which who begins can win.
-
-    Example:
-        >>> from metalearn.rl import Rules
-        >>> from metalearn.rl.games import tables
-        >>> tables((Rules((1, 2)),)).reply[0, 4].tolist()
-        [1.0, 0.0, 0.0, 0.0, 0.0]
-    """
-
-    legal: Tensor
-    best: Tensor
-    reply: Tensor
-    stuck: Tensor
-    misere: Tensor
-    start: Tensor
-
-
-@cache
-def tables(rules: tuple[Rules, ...]) -> Tables:
-    """Return what rules say about all heaps and moves, as tensors.
-
-    Example:
-        >>> from metalearn.rl import Rules
-        >>> from metalearn.rl.games import tables
-        >>> tables((Rules((1, 2)), Rules((2, 3), misere=True))).legal.shape
-        torch.Size([2, 13, 5])
-    """
-    heaps, moves = range(LARGEST_HEAP + 1), range(1, LARGEST_MOVE + 1)
-    legal = torch.tensor([[[m in rule.legal(heap) for m in moves] for heap in heaps] for rule in rules])
-    best = torch.tensor([[[m in rule.best(heap) for m in moves] for heap in heaps] for rule in rules])
-    reply = torch.where(best.any(2, keepdim=True), best, legal).float()
-    start = torch.tensor([[heap in HEAPS and rule.wins(heap) for heap in heaps] for rule in rules]).float()
-    return Tables(
-        legal,
-        best,
-        reply / reply.sum(2, keepdim=True).clamp(min=1),
-        ~legal.any(2),
-        torch.tensor([rule.misere for rule in rules]),
-        start / start.sum(1, keepdim=True),
-    )
 
 
 class GameState(NamedTuple):
@@ -201,7 +96,7 @@ class Games(Trials):
 
     @property
     def tables(self) -> Tables:
-        """What the rules of each trial say: :class:`metalearn.rl.games.Tables` with one entry for each trial."""
+        """What the rules of each trial say: :class:`metalearn.rl.subtraction.Tables` with one entry for each trial."""
         return Tables(*(part.to(self.which.device)[self.which] for part in tables(self.rules)))
 
     def begin(self, generator: torch.Generator | None) -> tuple[GameState, Tensor]:
@@ -228,6 +123,10 @@ class Games(Trials):
         heap = torch.where(done, _draw(rules.start, generator), left)
         state = GameState(heap, state.n_played + done.long())
         return Step(state, observation(heap, reply, ~legal), won.float(), done, state.n_played >= self.n_games)
+
+    def best(self, state: GameState) -> Tensor:
+        """Return the moves that keep a won game won ``[n, n_actions]``; none, if the game is lost."""
+        return self.tables.best[torch.arange(len(self), device=state.heap.device), state.heap]
 
 
 def observation(heap: Tensor, reply: Tensor, illegal: Tensor) -> Tensor:
@@ -277,7 +176,7 @@ class GameSplits(NamedTuple):
     Example:
         >>> from metalearn.rl import subtraction_games
         >>> [len(part.rules) for part in subtraction_games()]
-        [30, 8, 12]
+        [74, 8, 18]
     """
 
     train: GameFamily
@@ -286,7 +185,7 @@ class GameSplits(NamedTuple):
 
 
 def subtraction_games(n_games: int = 8, skill: float = 1.0) -> GameSplits:
-    """Return the rules with two to four moves of 1…5, ordinary and misère, split by their moves.
+    """Return the rules with two to four moves of 1…6, ordinary and misère, split by their moves.
 
     Args:
         n_games: Games of a trial, at least 1.
@@ -297,11 +196,12 @@ def subtraction_games(n_games: int = 8, skill: float = 1.0) -> GameSplits:
 
     Example:
         >>> from metalearn.rl import subtraction_games
-        >>> [rules.moves for rules in subtraction_games().test.rules[::2]]
-        [(1, 4), (2, 5), (1, 2, 4), (1, 4, 5), (3, 4, 5), (1, 2, 4, 5)]
+        >>> [rules.moves for rules in subtraction_games().test.rules[::4]]
+        [(1, 3), (4, 6), (2, 3, 4), (1, 2, 3, 6), (3, 4, 5, 6)]
     """
     groups: dict[str, list[Rules]] = {name: [] for name in GameSplits._fields}
-    for moves in (moves for size in (2, 3, 4) for moves in combinations(range(1, LARGEST_MOVE + 1), size)):
-        name = "test" if moves in TEST else "validation" if moves in VALIDATION else "train"
+    sets = (moves for size in (2, 3, 4) for moves in combinations(range(1, LARGEST_MOVE + 1), size))
+    for i, moves in enumerate(sets):
+        name = "test" if i % 6 == 1 else "validation" if i % 12 == 4 else "train"
         groups[name] += [Rules(moves), Rules(moves, misere=True)]
     return GameSplits(*(GameFamily(tuple(rules), n_games, skill) for rules in groups.values()))

@@ -53,6 +53,8 @@ class MAMLRL(Learner):
             tasks jointly, without adaptation.
         n_episodes: Episodes of each task before each step, and for the outer objective, in training.
         n_test_episodes: The same at test time; the score is their mean return.
+        every_step: The outer objective is the mean over the episodes after each step; ``False``: those after the last
+            one.
         estimator: Which surrogate the inner step differentiates, as in :func:`metalearn.rl.surrogate`: all give the
             same step, but other derivatives of it.
         outer: ``"gradient"``: :meth:`backward` gives the gradient, for any optimiser; ``"trust region"``: it finds a
@@ -101,6 +103,7 @@ class MAMLRL(Learner):
         *,
         n_episodes: int = 20,
         n_test_episodes: int = 40,
+        every_step: bool = False,
         estimator: Estimator = "lvc",
         outer: Outer = "gradient",
         discount: float = 0.99,
@@ -121,6 +124,7 @@ class MAMLRL(Learner):
         self.inner_lr = inner_lr
         self.n_inner_steps: int = n_inner_steps
         self.n_episodes, self.n_test_episodes = n_episodes, n_test_episodes
+        self.every_step = every_step
         self.estimator, self.outer = estimator, outer
         self.discount, self.gae_lambda = discount, gae_lambda
         self.max_kl, self.clip = positive("max_kl", max_kl), positive("clip", clip)
@@ -213,21 +217,28 @@ class MAMLRL(Learner):
         moved = {name: params[name] + rate * slope for name, slope in zip(moving, slopes, strict=True)}
         return params | (moved if differentiable else {name: param.detach() for name, param in moved.items()})
 
-    def _adapted(self, start: Params, seen: list[Experience]) -> Params:
+    def _path(self, start: Params, seen: list[Experience]) -> list[Params]:
         """Take the inner steps again, from ``start``, on what was seen before each of them."""
-        params = self._for_each({**self.policy.own(), **start}, len(seen[0].episodes))
+        path = [self._for_each({**self.policy.own(), **start}, len(seen[0].episodes))]
         for k, experience in enumerate(seen[:-1]):
-            params = self._step(params, experience, k)
-        return params
+            path.append(self._step(path[-1], experience, k))
+        return path
 
     def _objective(self, start: Params, seen: list[Experience]) -> Tensor:
-        params, last = self._adapted(start, seen), seen[-1]
+        pairs = list(zip(self._path(start, seen), seen, strict=True))
+        scored = pairs[1:] if self.every_step and len(pairs) > 1 else pairs[-1:]
+        return torch.stack([self._outer_gain(params, experience) for params, experience in scored]).mean()
+
+    def _outer_gain(self, params: Params, seen: Experience) -> Tensor:
         if self.outer != "ppo":
-            return self._gain(params, last, "lvc").mean()
-        log_probs = self.policy.log_prob(params, last.episodes.observations, last.episodes.actions)
-        ratio = (log_probs - last.old).exp()
-        gains = torch.minimum(ratio * last.advantages, ratio.clamp(1 - self.clip, 1 + self.clip) * last.advantages)
-        return (gains * last.episodes.mask).sum((1, 2)).div(last.episodes.mask.sum((1, 2))).mean()
+            return self._gain(params, seen, "lvc").mean()
+        log_probs, mask = (
+            self.policy.log_prob(params, seen.episodes.observations, seen.episodes.actions),
+            seen.episodes.mask,
+        )
+        ratio = (log_probs - seen.old).exp()
+        gains = torch.minimum(ratio * seen.advantages, ratio.clamp(1 - self.clip, 1 + self.clip) * seen.advantages)
+        return (gains * mask).sum((1, 2)).div(mask.sum((1, 2))).mean()
 
     def _within_trust_region(self, start: Params, seen: list[Experience], acted: Params) -> Params:
         """Return TRPO's step; ``acted`` are each task's parameters that played the last episodes."""
@@ -243,7 +254,7 @@ class MAMLRL(Learner):
 
         step, _ = trust_region(
             lambda params: self._objective(params, seen),
-            lambda params: divergence(self._adapted(params, seen)),
+            lambda params: divergence(self._path(params, seen)[-1]),
             start,
             self.max_kl,
             curvature=curvature,

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from metalearn.rl.games import LARGEST_HEAP, Rules, Tables, tables
 from metalearn.rl.players import largest
+from metalearn.rl.subtraction import LARGEST_HEAP, Rules, Tables, tables
 from metalearn.rl.trials import Player, Trials
 
 

@@ -204,7 +204,7 @@ class Gittins(CountingPlayer):
         n_pulls: Pulls after which it must still know an index.
 
     Raises:
-        ValueError: If the discount is not in (0, 1).
+        ValueError: If the discount is not in (0, 1); in play, if there are more pulls.
 
     Reference:
         Gittins: Bandit Processes and Dynamic Allocation Indices, 1979.
@@ -215,7 +215,7 @@ class Gittins(CountingPlayer):
     Example:
         >>> import torch
         >>> from metalearn.rl import Gittins
-        >>> Gittins(0.9, n_pulls=10).choose(torch.tensor([[9.0, 0.0]]), torch.tensor([[4.0, 0.0]]), None)
+        >>> Gittins(0.9, n_pulls=10).choose(torch.tensor([[3.0, 0.0]]), torch.tensor([[2.0, 0.0]]), None)  # untried
         tensor([1])
     """
 
@@ -230,6 +230,8 @@ class Gittins(CountingPlayer):
 
     def choose(self, wins: Tensor, losses: Tensor, generator: torch.Generator | None) -> Tensor:
         """Return the arms ``[n]``."""
+        if (most := int((wins + losses).sum(1).max())) >= self.n_pulls:
+            raise ValueError(f"this player was built for n_pulls={self.n_pulls}, and {most} are made: raise it")
         return largest(self.index.to(wins.device)[wins.long(), losses.long()], generator)
 
 

@@ -52,14 +52,19 @@ class RL2(Learner, Player):
         n_plays: How often each task of a batch is played in a training step. Where it is more than once, an advantage
             is measured against the mean of the same task's plays at the same step, which takes out what made the task
             easy or hard.
+        teacher: Train by another objective, which needs no rewards: the log probability that an action is one of the
+            best, at all steps of its own play, where the trials tell the best (:meth:`Trials.best`). A task's rules are
+            then known in training, and never in use.
 
     Raises:
-        ValueError: If a number is out of its range.
+        ValueError: If a number is out of its range; in training with a teacher, if the trials have none.
 
     Reference:
         Duan, Schulman, Chen, Bartlett, Sutskever, Abbeel: RL²: Fast Reinforcement Learning via Slow Reinforcement
         Learning, 2016, arXiv 1611.02779. Advantages: Schulman, Moritz, Levine, Jordan, Abbeel: High-Dimensional
-        Continuous Control Using Generalized Advantage Estimation, 2015, arXiv 1506.02438, equation 16.
+        Continuous Control Using Generalized Advantage Estimation, 2015, arXiv 1506.02438, equation 16. A teacher for
+        states of the learner's own play: Ross, Gordon, Bagnell: A Reduction of Imitation Learning and Structured
+        Prediction to No-Regret Online Learning, 2011, arXiv 1011.0686.
 
     Differs from the paper:
         One step of Adam on each batch of trials, where the paper takes trust-region steps on larger ones; values and
@@ -92,6 +97,7 @@ class RL2(Learner, Player):
         entropy: float = 0.01,
         value_weight: float = 0.5,
         n_plays: int = 1,
+        teacher: bool = False,
     ) -> None:
         super().__init__()
         at_least_one(n_actions=n_actions, width=width, n_plays=n_plays)
@@ -103,6 +109,7 @@ class RL2(Learner, Player):
         self.entropy = entropy
         self.value_weight = value_weight
         self.n_plays = n_plays
+        self.teacher = teacher
         self.cell = GRUCell(n_features + n_actions + 2, width)
         self.policy = nn.Linear(width, n_actions)
         self.value = nn.Linear(width, 1)
@@ -176,23 +183,35 @@ class RL2(Learner, Player):
 
     def backward(self, batch: Any, generator: torch.Generator | None = None) -> Tensor:
         """Play a batch of trials, add the gradient of the objective to ``.grad``; return minus the mean return."""
-        logits, values, actions, rewards, alive = self._rollout(batch, generator)
-        ahead = returns(torch.ones_like(rewards.T), self.discount).T  # how much reward there can be from each step on
-        values = values * ahead
-        gae = advantages(rewards.T, values.detach().T, self.discount, self.trace).T  # [n_steps, n]
+        played = self._rollout(batch, generator, self.n_plays)
+        loss = imitation(played) if self.teacher else self._objective(played)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return -played.rewards.sum(0).mean()
+
+    def _objective(self, played: Rollout) -> Tensor:
+        """Return what is minimised: minus the policy's gain and entropy, and the error of the values."""
+        ahead = returns(torch.ones_like(played.rewards.T), self.discount).T  # what can be had from each step on
+        values = played.values * ahead
+        gae = advantages(played.rewards.T, values.detach().T, self.discount, self.trace).T  # [n_steps, n]
         targets = gae + values.detach()
         if self.n_plays > 1:
             groups = gae.reshape(len(gae), -1, self.n_plays)
             gae = (groups - groups.mean(2, keepdim=True)).reshape(gae.shape)
-        weight = alive / alive.sum()
-        log_p = F.log_softmax(logits, -1)  # [n_steps, n, n_actions]
-        chosen = log_p.gather(2, actions.unsqueeze(2)).squeeze(2)
-        gain = (weight * chosen * standardised(gae.unsqueeze(0), alive.unsqueeze(0)).squeeze(0)).sum()
+        weight = played.alive / played.alive.sum()
+        log_p = F.log_softmax(played.logits, -1)  # [n_steps, n, n_actions]
+        chosen = log_p.gather(2, played.actions.unsqueeze(2)).squeeze(2)
+        gain = (weight * chosen * standardised(gae.unsqueeze(0), played.alive.unsqueeze(0)).squeeze(0)).sum()
         spread = -(weight * (log_p.exp() * log_p).sum(2)).sum()
         error = (weight * ((values - targets) / ahead).square()).sum()
-        loss = -gain - self.entropy * spread + self.value_weight * error
-        loss.backward()  # type: ignore[no-untyped-call]
-        return -rewards.sum(0).mean()
+        return -gain - self.entropy * spread + self.value_weight * error
+
+    @torch.no_grad()
+    def probabilities(self, trials: Trials, generator: torch.Generator | None = None) -> Tensor:
+        """Play trials, and return with which probability it chose each action at each step ``[n, n_steps, n_actions]``.
+
+        In ``eval`` mode the most probable action is taken; it is then the largest of a row.
+        """
+        return self._rollout(trials, generator, n_plays=1).logits.softmax(-1).transpose(0, 1)
 
     def returns(self, batch: Any, steps: Sequence[int | None], generator: torch.Generator | None = None) -> Tensor:
         """Return the total reward of each task's trial ``[n_tasks, n]``; ``evaluate`` calls it.
@@ -206,10 +225,9 @@ class RL2(Learner, Player):
             self._steps(n_steps)
         return play(self, batch, generator).total.unsqueeze(1).expand(-1, len(steps))
 
-    def _rollout(self, trials: Trials, generator: torch.Generator | None) -> tuple[Tensor, ...]:
-        """Play trials with gradients; return logits, values, actions, rewards and who was still playing, by step."""
-        if self.n_plays > 1:
-            trials = trials[torch.arange(len(trials)).repeat_interleave(self.n_plays)]
+    def _rollout(self, trials: Trials, generator: torch.Generator | None, n_plays: int) -> Rollout:
+        """Play trials with gradients."""
+        trials = trials[torch.arange(len(trials)).repeat_interleave(n_plays)]
         memory = self.begin(trials)
         state, observation = trials.begin(generator)
         alive = torch.ones(len(trials), dtype=torch.bool, device=observation.device)
@@ -217,11 +235,40 @@ class RL2(Learner, Player):
         for _ in range(trials.n_steps):
             hidden = self._read(memory, observation)
             logits, value = self.policy(hidden), self.value(hidden).squeeze(1)
+            best = trials.best(state) if self.teacher else torch.zeros_like(logits, dtype=torch.bool)
             actions = self._choose(logits, generator)
             state, observation, reward, done, over = trials.step(state, actions, generator)
-            columns.append((logits, value * alive, actions, reward * alive, alive.to(reward.dtype)))
+            columns.append((logits, value * alive, actions, reward * alive, alive.to(reward.dtype), best))
             memory = self.learn(memory._replace(hidden=hidden), actions, reward, done)
             alive = alive & ~over
             if not alive.any():
                 break
-        return tuple(torch.stack(part) for part in zip(*columns, strict=True))
+        return Rollout(*(torch.stack(part) for part in zip(*columns, strict=True)))
+
+
+class Rollout(NamedTuple):
+    """What training needs of trials that were played; the first axis counts steps.
+
+    Args:
+        logits: Of the actions ``[n_steps, n, n_actions]``.
+        values: Shares of the discounted steps ahead ``[n_steps, n]``, 0 after a trial's end.
+        actions: ``[n_steps, n]``.
+        rewards: ``[n_steps, n]``, 0 after a trial's end.
+        alive: 1 while a trial goes on, 0 after its end ``[n_steps, n]``.
+        best: Which actions a teacher calls best ``[n_steps, n, n_actions]``; none, where there is no teacher.
+    """
+
+    logits: Tensor
+    values: Tensor
+    actions: Tensor
+    rewards: Tensor
+    alive: Tensor
+    best: Tensor
+
+
+def imitation(played: Rollout) -> Tensor:
+    """Return minus the mean log probability that an action is one of the best, over steps where there are such."""
+    weight = played.alive * played.best.any(2)
+    log_p = F.log_softmax(played.logits, -1).masked_fill(~played.best, -torch.inf)
+    right = torch.where(weight > 0, log_p.where(weight.unsqueeze(2) > 0, 0.0).logsumexp(2), 0.0)
+    return -(weight * right).sum() / weight.sum().clamp(min=1)

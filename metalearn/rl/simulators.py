@@ -31,14 +31,28 @@ class Running:
 class Simulated(Environment):
     """Tasks in a simulator of gymnasium, one simulator for each episode of each task.
 
-    The state of an episode lies in its simulator, so that, unlike elsewhere, :meth:`step` is not pure: a new
-    :meth:`reset` ends the episodes of an earlier one. Simulators run on the CPU, one after another.
+    The state of an episode lies in its simulator, so that, unlike elsewhere, ``step`` is not pure: a new
+    ``reset`` ends the episodes of an earlier one. Simulators run on the CPU, one after another.
 
     Args:
         horizon: Steps of an episode at most, at least 1.
 
     Raises:
         ImportError: If gymnasium, or what the simulator needs, is not installed.
+
+    Example:
+        >>> import torch
+        >>> from metalearn.rl import CategoricalPolicy, Simulated, rollout
+        >>> class Cars(Simulated):
+        ...     name, discrete, n_observations, n_actions = "MountainCar-v0", True, 2, 3
+        ...     def draw(self, n_tasks, generator=None):
+        ...         return 0.001 + 0.002 * torch.rand(n_tasks, generator=generator)
+        ...     def physics(self, context):
+        ...         return {"gravity": context.double()}
+        ...     def reward(self, context, action, reward, info):
+        ...         return reward
+        >>> rollout(CategoricalPolicy([2, 3]), None, Cars(horizon=10).sample(2), 3).returns.shape
+        torch.Size([2, 3])
     """
 
     name: ClassVar[str]
@@ -199,6 +213,7 @@ class Cheetahs(Simulated):
 
     The context is the side, 1 or -1, or a speed uniform in [0, 2] m/s; it is not seen. The reward is the speed to that
     side, or minus the distance of the speed from the goal, less 0.05 times the squared length of the action.
+    MuJoCo writes its own warnings to a file in the working folder.
 
     Args:
         goal: ``"direction"`` or ``"velocity"``.

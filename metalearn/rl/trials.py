@@ -80,6 +80,14 @@ class Trials(ABC):
     def __getitem__(self, index: slice | Tensor) -> Self:
         """Return some of the tasks."""
 
+    def best(self, state: Any) -> Tensor:
+        """Return which actions are best in a state ``[n, n_actions]``, bool, where the task's author knows them.
+
+        Raises:
+            ValueError: If nobody knows.
+        """
+        raise ValueError(f"{type(self).__name__} do not tell the best actions: train without a teacher")
+
     def check(self) -> None:  # noqa: B027 - a family with nothing to check need not say so
         """Refuse tasks whose values make no sense."""
 
@@ -205,7 +213,8 @@ def play(player: Player, trials: Trials, generator: torch.Generator | None = Non
     Args:
         player: Who plays; :class:`RL2` is one, too.
         trials: The tasks.
-        generator: Of all chance; ``None``: torch's global one.
+        generator: Of all chance; ``None``: torch's global one. It may be the one that drew the tasks, but not another
+            one of the same seed, whose numbers would be those of the tasks again.
 
     Example:
         >>> import torch
