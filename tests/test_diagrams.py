@@ -306,3 +306,16 @@ def test_the_cloud_moves_as_an_evolution_strategy_with_ranks_does(axes):
     ((start, end, _),) = arrows_of(axes)
     assert start == (0, 0)
     assert torch.cosine_similarity(step, torch.tensor(end).double(), dim=0) > 1 - 1e-6
+
+
+def test_the_rim_of_a_cloud_is_one_standard_deviation_away(axes):
+    means = torch.tensor([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]])
+    covariances = torch.tensor([[[4.0, 1.0], [1.0, 1.0]]]).repeat(3, 1, 1)
+    diagrams.draw_clouds(axes, means, covariances, "tab:red", every=2)
+    way, *rims = axes.lines
+    assert [tuple(point) for point in way.get_xydata()] == [tuple(mean) for mean in means.tolist()]
+    assert len(rims) == 2
+    for rim, mean in zip(rims, means[::2], strict=True):
+        away = torch.as_tensor(rim.get_xydata()) - mean
+        distance = (away @ covariances[0].double().inverse() * away).sum(1)  # squared, of Mahalanobis
+        torch.testing.assert_close(distance, torch.ones(61).double(), atol=1e-6, rtol=0)
