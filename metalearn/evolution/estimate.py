@@ -154,9 +154,9 @@ def es_gradient(
     chunk_size: int | None = None,
     how: How = "vmap",
 ) -> tuple[Params | Tensor, Tensor]:
-    r"""Estimate a gradient without differentiating: :math:`\frac1n\sum_i\frac{f(\theta+\sigma\epsilon_i) -
-    f(\theta-\sigma\epsilon_i)}{2\sigma}\,\epsilon_i`.
+    r"""Estimate a gradient from losses alone, by pairs of perturbed parameters.
 
+    It is :math:`\frac1n\sum_i\frac{f(\theta+\sigma\epsilon_i)-f(\theta-\sigma\epsilon_i)}{2\sigma}\,\epsilon_i`.
     In the mean it is the gradient of the smoothed function :math:`\mathbb{E} f(\theta + \sigma\epsilon)`; for a linear
     or quadratic function that is the gradient itself. :func:`es_variance` gives its variance.
 
