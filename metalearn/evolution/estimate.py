@@ -183,7 +183,8 @@ def es_gradient(
     Reference:
         Salimans, Ho, Chen, Sidor, Sutskever: Evolution Strategies as a Scalable Alternative to Reinforcement Learning,
         2017, arXiv 1703.03864, section 2 (antithetic pairs, ranks). Orthogonal perturbations: Choromanski, Rowland,
-        Sindhwani, Turner, Weller: Structured Evolution with Compact Architectures, 2018, arXiv 1804.02395.
+        Sindhwani, Turner, Weller: Structured Evolution with Compact Architectures for Scalable Policy Optimization,
+        2018, arXiv 1804.02395.
 
     Taught in:
         Trial and error, and evolution.

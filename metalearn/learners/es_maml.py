@@ -55,7 +55,7 @@ class ESMAML(StepsLearner):
 
     Reference:
         Song, Gao, Yang, Choromanski, Pacchiano, Tang: ES-MAML: Simple Hessian-Free Meta Learning, 2020,
-        arXiv 1910.01215, algorithm 3.
+        arXiv 1910.01215, the zero-order variant with adaptation by ES gradients.
 
     Differs from the paper:
         There each adaptation draws its own perturbations, and rewards of episodes stand for the losses.
