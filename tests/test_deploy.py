@@ -26,7 +26,9 @@ from metalearn.data import glyphs
 from metalearn.deploy import Classifier
 from metalearn.learners import (
     ANIL,
+    ESMAML,
     MAML,
+    EvolvedRule,
     HyperNetwork,
     ImplicitMAML,
     InContext,
@@ -51,6 +53,8 @@ LABELS = ["pear", "apple", "pear", "fig", "apple"]
 NAMES = ("apple", "fig", "pear")
 FACTORIES = {  # a new learner is entered here, and passes
     "ANIL": lambda norm: ANIL(Conv4(channels=4, norm=norm), MLP([4, 3]), 0.1, 2),
+    "ESMAML": lambda norm: ESMAML(Conv4(3, channels=4, norm=norm), 1e-3, 2, n_directions=3),
+    "EvolvedRule": lambda norm: EvolvedRule(Conv4(3, channels=4, norm=norm), 2),
     "HyperNetwork": lambda norm: HyperNetwork(Conv4(channels=4, norm=norm), MLP([4, 3]), 3, n_hidden=8, n_embedding=4),
     "ImplicitMAML": lambda norm: ImplicitMAML(Conv4(3, channels=4, norm=norm), 0.1, 2),
     "InContext": lambda norm: InContext(Conv4(channels=4, norm=norm), 3, width=8, n_layers=1, n_heads=2),
@@ -82,7 +86,7 @@ def make(method="Prototypical", norm="group", **options):
 
 
 def test_every_learner_of_the_package_is_here():
-    assert set(FACTORIES) == set(metalearn.learners.__all__) - {"ConditionalVAE", "Learner", "Pixels"}
+    assert set(FACTORIES) == set(metalearn.learners.__all__) - {"ConditionalVAE", "Learner", "Pixels", "TaskBank"}
 
 
 @pytest.mark.parametrize("method", FACTORIES)

@@ -340,3 +340,16 @@ def test_the_diagram_of_unlabelled_tasks_marks_its_errors(axes):
     (sign,) = [text for text in axes.texts if text.get_text() in ("=", "≠")]
     heights = sorted({y for x, y in task if x == 9.0}, reverse=True)[1:3]
     assert sign.get_text() == "=" and sign.get_position()[1] == pytest.approx(sum(heights) / 2)
+
+
+def test_the_rim_of_a_cloud_is_one_standard_deviation_away(axes):
+    means = torch.tensor([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]])
+    covariances = torch.tensor([[[4.0, 1.0], [1.0, 1.0]]]).repeat(3, 1, 1)
+    diagrams.draw_clouds(axes, means, covariances, "tab:red", every=2)
+    way, *rims = axes.lines
+    assert [tuple(point) for point in way.get_xydata()] == [tuple(mean) for mean in means.tolist()]
+    assert len(rims) == 2
+    for rim, mean in zip(rims, means[::2], strict=True):
+        away = torch.as_tensor(rim.get_xydata()) - mean
+        distance = (away @ covariances[0].double().inverse() * away).sum(1)  # squared, of Mahalanobis
+        torch.testing.assert_close(distance, torch.ones(61).double(), atol=1e-6, rtol=0)

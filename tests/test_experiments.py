@@ -225,6 +225,8 @@ def test_what_decides_the_numbers_decides_the_digest(monkeypatch: pytest.MonkeyP
                 {"model": {"model": {"network": "MLP", "config": {"sizes": [1, 9, 1]}}}},
                 {"episodes": {**POINTS, "n_tasks": 5}},
                 {"fit": {**FIT, "outer_lr": 0.01}},
+                {"fit": {**FIT, "evolution": {"n_pairs": 4}}},
+                {"fit": {**FIT, "evolution": {"n_pairs": 5}}},
                 {"test": {"n_steps": [1]}},
             )
         ),
@@ -235,6 +237,20 @@ def test_what_decides_the_numbers_decides_the_digest(monkeypatch: pytest.MonkeyP
     assert same.digest("MAML", 0) == digest
     monkeypatch.setattr(MAML, "revision", 2)
     assert TINY.digest("MAML", 0) not in digests
+
+
+def test_a_method_can_evolve_and_goes_on_where_it_was_cut(
+    home: Path, make: Callable[..., str], whole: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evolved = replace(METHODS["MAML"], fit={**FIT, "evolution": {"n_pairs": 4, "sigma": 0.05}})
+    study = replace(TINY, methods={"MAML": evolved})
+    make(study, "MAML", 0)
+    monkeypatch.setenv("METALEARN_RUNS", str(home.parent / "other"))
+    other = home.parent / "cut"
+    make(study, "MAML", 0, seconds=1e-9, home=other)
+    assert Record("tiny", other).part("MAML")["n_steps"] == 1
+    make(study, "MAML", 0, home=other)
+    assert weights(other) == weights(home) != whole
 
 
 def test_a_method_can_take_the_weights_of_another(home: Path, make: Callable[..., str], whole: bytes) -> None:

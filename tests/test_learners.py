@@ -13,8 +13,10 @@ import metalearn.learners
 from metalearn import Episode, Pool, evaluate, fit, over_tasks, sample_episodes, sample_pairs, sample_triplets
 from metalearn.learners import (
     ANIL,
+    ESMAML,
     MAML,
     Contrastive,
+    EvolvedRule,
     HyperNetwork,
     ImplicitMAML,
     InContext,
@@ -41,6 +43,8 @@ N_WAY, N_FEATURES, N_SIGNAL = 3, 16, 3
 FACTORIES = {  # a new learner is entered here, each of its kinds with a comma and a word, and passes
     "ANIL": lambda: ANIL(encoder(), MLP([8, N_WAY]), 0.3, 5),
     "Contrastive": lambda: Contrastive(encoder(), n_features=8, n_projection=16, temperature=0.3),
+    "ESMAML": lambda: ESMAML(MLP([N_FEATURES, 8, N_WAY]), 0.1, 2, n_directions=10),
+    "EvolvedRule": lambda: EvolvedRule(linear(), 5, n_pairs=8, unit=0.003),
     "HyperNetwork, per class": lambda: HyperNetwork(encoder(), per_class=True, n_hidden=32),
     "NeuralProcess, per class": lambda: NeuralProcess(encoder(), per_class=True, n_hidden=32, n_embedding=16),
     "HyperNetwork": lambda: HyperNetwork(encoder(), MLP([8, N_WAY]), N_WAY, n_hidden=32, n_embedding=16),
@@ -72,7 +76,9 @@ FACTORIES = {  # a new learner is entered here, each of its kinds with a comma a
     "Transfer, cosine": lambda: Transfer(encoder(), 200, head="cosine", n_inner_steps=5),
     "Transfer, fine-tuning": lambda: Transfer(encoder(), 200, encoder_lr=0.01, n_inner_steps=5),
 }
-STARTS = {"ANIL", "ImplicitMAML", "LearnedOptimizer", "MAML", "MetaLSTM", "MetaSGD", "Reptile"}  # learn an initial head
+STARTS = {  # have an initial head
+    *("ANIL", "ESMAML", "EvolvedRule", "ImplicitMAML", "LearnedOptimizer", "MAML", "MetaLSTM", "MetaSGD", "Reptile")
+}
 NAMED = {"HyperNetwork", "InContext", "MetaNetwork", "NeuralProcess"}  # have an output for each class by its number
 SLUGGISH = {"HyperNetwork", "InContext", "NeuralProcess"}  # learn to compare from scratch, which takes more steps
 ITERATES = {name for name in FACTORIES if name.split(",")[0] in STARTS | {"Shrinkage", "Transfer"}}  # take inner steps
@@ -80,7 +86,9 @@ EQUIVARIANT = {  # a permutation of the classes permutes the predictions, exactl
     name for name in FACTORIES if name.split(",")[0] not in STARTS | NAMED or "per class" in name
 }
 ORDERED = {"Matching, full context", "MetaLSTM, batches", "MetaNetwork", "Reptile"}  # the order of the support matters
+EVOLVES = {"ESMAML", "EvolvedRule"}  # learn from losses alone, of which a toy's seconds hold few
 SLOW = {
+    "ESMAML",
     "LearnedOptimizer",
     "MetaLSTM",
     "MetaLSTM, batches",
@@ -91,6 +99,10 @@ PAIRS = {"Siamese, contrastive": sample_pairs, "Siamese, logistic": sample_pairs
 
 def model():
     return MLP([N_FEATURES, 32, N_WAY])
+
+
+def linear():
+    return MLP([N_FEATURES, N_WAY])
 
 
 def awake(learner):
@@ -157,6 +169,7 @@ def test_every_learner_of_the_package_is_here():
     assert {name.split(",")[0] for name in FACTORIES} == set(metalearn.learners.__all__) - {
         *("Learner", "Pixels"),
         "ConditionalVAE",  # has no labels: see test_generation.py
+        "TaskBank",  # is for regression: see test_task_bank.py
     }
     assert all(type(FACTORIES[name]()).__name__ == name.split(",")[0] for name in FACTORIES)
 
@@ -221,8 +234,14 @@ def test_chance_on_random_labels(learner, name):
         assert len(predictions(learner, episodes()[0]).argmax(1).unique()) > 1  # at chance by guessing, not by silence
 
 
-N_STEPS = {"HyperNetwork": 250, "InContext": 250, "MetaNetwork": 160, "NeuralProcess": 250}  # 120 for all others
-RATES = {"InContext": 3e-3}  # 0.01 for all others, at which a transformer does not learn
+N_STEPS = {
+    "ESMAML": 250,
+    "HyperNetwork": 250,
+    "InContext": 250,
+    "MetaNetwork": 160,
+    "NeuralProcess": 250,
+}  # 120 for all others
+RATES = {"ESMAML": 0.03, "EvolvedRule": 0.5, "InContext": 3e-3}  # 0.01 for all others
 
 
 @pytest.mark.slow
@@ -233,7 +252,8 @@ def test_learns_a_toy_in_seconds(learner, name):
     sample, rate = training_sampler(name, toy(0, 200), n_shot=5), RATES.get(name, 0.01)
     history = fit(learner, sample, n_steps, outer_lr=rate, progress=False)
     after = evaluate(learner, test)
-    assert after.mean > before.mean + 0.15 and after.mean > (0.65 if name.split(",")[0] in SLUGGISH else 0.8)
+    assert after.mean > before.mean + 0.15
+    assert after.mean > (0.55 if name in EVOLVES else 0.65 if name.split(",")[0] in SLUGGISH else 0.8)
     assert sum(history.losses[-20:]) < sum(history.losses[:20])
 
 

@@ -104,6 +104,21 @@ def test_a_wrapped_tensor_is_unwrapped_layer_by_layer():
     assert _torch.unwrapped(weight) is None
 
 
+def test_a_wrapped_tensor_wants_a_gradient_as_what_it_wraps():
+    found = []
+
+    def note(weight, fixed):
+        torch.func.vmap(lambda x: found.append([_torch.wants_gradient(part) for part in (weight, fixed)]) or x.sum())(
+            torch.ones(2, 3)
+        )
+        return weight.sum()
+
+    with torch.no_grad():
+        torch.func.vmap(note)(torch.ones(4, 3, requires_grad=True), torch.ones(4, 3))
+    assert found == [[True, False]]
+    assert _torch.wants_gradient(torch.ones(1, requires_grad=True)) and not _torch.wants_gradient(torch.ones(1))
+
+
 def test_a_trace_holds_gradients_and_transforms_and_no_values():
     traced = []
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from metalearn.diagrams._parts import arrow, box, canvas
 from metalearn.plotting import COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from torch import Tensor
 
 LOSSES = ((3.6, 0.9), (2.2, 0.5), (0.8, 0.7))  # height of a variant, its loss
 WIDTH, STEP = 0.55, 0.75  # of the cloud, and the length of the step it takes
@@ -85,6 +87,34 @@ def draw_cloud(axes: Axes, n_pairs: int = 12) -> None:
     axes.text(end[0] + 0.08, end[1] + 0.06, "new mean", fontsize=9, color=COLOURS["MAML"])
     axes.set(aspect="equal", xlabel="first weight", ylabel="second weight", xticks=[], yticks=[])
     axes.grid(False)
+
+
+def draw_clouds(axes: Axes, means: Tensor, covariances: Tensor, colour: str, every: int = 2) -> None:
+    """Draw the way of a search in the plane, and the clouds from which it drew, one standard deviation wide.
+
+    Args:
+        axes: Where to draw.
+        means: Centre of each cloud ``[n_generations, 2]``.
+        covariances: Of each ``[n_generations, 2, 2]``, or of all ``[2, 2]``.
+        colour: Of lines and clouds.
+        every: Draw each ``every``-th cloud.
+
+    Example:
+        >>> import torch
+        >>> from matplotlib import pyplot as plt
+        >>> from metalearn.diagrams import draw_clouds
+        >>> figure, axes = plt.subplots()
+        >>> draw_clouds(axes, torch.zeros(4, 2), torch.eye(2), "tab:blue")
+        >>> len(axes.lines)
+        3
+        >>> plt.close(figure)
+    """
+    centres, turn = means.double(), torch.linspace(0, 2 * np.pi, 61, dtype=torch.float64)
+    roots = torch.linalg.cholesky(covariances.double()).expand(len(centres), 2, 2)
+    rims = centres.unsqueeze(2) + roots @ torch.stack([turn.cos(), turn.sin()])  # [n_generations, 2, 61]
+    axes.plot(centres[:, 0], centres[:, 1], color=colour)
+    for rim in rims[::every]:
+        axes.plot(rim[0], rim[1], color=colour, lw=1, alpha=0.8)
 
 
 def _loss(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -154,9 +154,9 @@ def es_gradient(
     chunk_size: int | None = None,
     how: How = "vmap",
 ) -> tuple[Params | Tensor, Tensor]:
-    r"""Estimate a gradient without differentiating: :math:`\frac1n\sum_i\frac{f(\theta+\sigma\epsilon_i) -
-    f(\theta-\sigma\epsilon_i)}{2\sigma}\,\epsilon_i`.
+    r"""Estimate a gradient from losses alone, by pairs of perturbed parameters.
 
+    It is :math:`\frac1n\sum_i\frac{f(\theta+\sigma\epsilon_i)-f(\theta-\sigma\epsilon_i)}{2\sigma}\,\epsilon_i`.
     In the mean it is the gradient of the smoothed function :math:`\mathbb{E} f(\theta + \sigma\epsilon)`; for a linear
     or quadratic function that is the gradient itself. :func:`es_variance` gives its variance.
 
@@ -183,7 +183,8 @@ def es_gradient(
     Reference:
         Salimans, Ho, Chen, Sidor, Sutskever: Evolution Strategies as a Scalable Alternative to Reinforcement Learning,
         2017, arXiv 1703.03864, section 2 (antithetic pairs, ranks). Orthogonal perturbations: Choromanski, Rowland,
-        Sindhwani, Turner, Weller: Structured Evolution with Compact Architectures, 2018, arXiv 1804.02395.
+        Sindhwani, Turner, Weller: Structured Evolution with Compact Architectures for Scalable Policy Optimization,
+        2018, arXiv 1804.02395.
 
     Taught in:
         Trial and error, and evolution.

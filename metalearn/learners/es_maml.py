@@ -51,11 +51,11 @@ class ESMAML(StepsLearner):
         directions: The inner perturbations ``[n_inner_steps, n_directions, n_params]``, a buffer that is not saved.
 
     Raises:
-        ValueError: If an option is unknown, a number is out of its range, or weights were frozen after it was built.
+        ValueError: If an option is unknown or a number is out of its range.
 
     Reference:
         Song, Gao, Yang, Choromanski, Pacchiano, Tang: ES-MAML: Simple Hessian-Free Meta Learning, 2020,
-        arXiv 1910.01215, algorithm 3.
+        arXiv 1910.01215, the zero-order variant with adaptation by ES gradients.
 
     Differs from the paper:
         There each adaptation draws its own perturbations, and rewards of episodes stand for the losses.
@@ -117,12 +117,7 @@ class ESMAML(StepsLearner):
         return evolution_backward(self, **options, chunk_size=self.chunk_size)(batch, generator)
 
     def _path(self, start: inner_loop.Params, x: Inputs, y: Tensor, n_steps: int) -> Iterator[inner_loop.Params]:
-        vector = to_vector(start)
-        if self.directions.shape[2:] != vector.shape:
-            raise ValueError(
-                f"the learner was built for {self.directions.shape[2]} weights, it moves {len(vector)} now: freeze"
-                " weights before it is built"
-            )
+        vector, rows = to_vector(start), self._rows(start)
 
         def losses(candidates: Tensor) -> Tensor:
             # The targets are mapped over, too: torch 2.13's rule for mse_loss under several vmaps broadcasts targets of
@@ -134,9 +129,17 @@ class ESMAML(StepsLearner):
 
         yield start
         for k in range(n_steps):
-            gradient, _ = estimate(losses, vector, self.directions[k % self.n_inner_steps], self.inner_sigma)
+            gradient, _ = estimate(losses, vector, rows[k % self.n_inner_steps], self.inner_sigma)
             vector = vector - self.inner_lr * gradient
             yield from_vector(vector, start)
+
+    def _rows(self, start: inner_loop.Params) -> Tensor:
+        """Return the directions, without the columns of frozen weights."""
+        sizes = {f"model.{name}": param.numel() for name, param in self.model.named_parameters()}
+        if len(start) == len(sizes):
+            return self.directions
+        parts = zip(sizes, torch.split(self.directions, list(sizes.values()), 2), strict=True)
+        return torch.cat([part for name, part in parts if name in start], 2)
 
     def _score(self, params: inner_loop.Params, x: Inputs, y: Tensor) -> Tensor:
         if self.support_score == "loss":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -114,10 +115,11 @@ class TaskBank(EncoderLearner):
             n_steps: Must be left out: the posterior is exact.
         """
         self._steps(n_steps)
-        mean, root, _ = self.prior()
+        mean, root, _ = (part.double() for part in self.prior())
         white, gram = self._whitened(self.encode({}, support_x), support_y)
         spread = torch.linalg.solve_triangular(torch.linalg.cholesky(gram), root.T, upper=False)
-        return {"mean": mean + root @ white, "covariance": spread.T @ spread}
+        dtype = self.prior_mean.dtype
+        return {"mean": (mean + root @ white).to(dtype), "covariance": (spread.T @ spread).to(dtype)}
 
     def predict(self, adapted: Adapted, x: Inputs) -> Tensor:
         """Return the mean predictions ``[n, 1]``."""
@@ -132,13 +134,13 @@ class TaskBank(EncoderLearner):
 
     def log_marginal(self, x: Inputs, y: Tensor) -> Tensor:
         """Return the log density of a task's targets ``[n, 1]`` at its inputs, its weights integrated out."""
-        features, (mean, root, variance) = self.encode({}, x), self.prior()
+        features, (mean, root, variance) = self.encode({}, x), (part.double() for part in self.prior())
         white, gram = self._whitened(features, y)
-        left = y.squeeze(1) - features @ (mean + root @ white)
+        left = y.squeeze(1) - features.double() @ (mean + root @ white)
         distance = left.square().sum() / variance + white.square().sum()
         size = torch.linalg.cholesky(gram).diagonal().log().sum() * 2 + len(y) * variance.log()
         log_density: Tensor = -0.5 * (distance + size + len(y) * math.log(2 * math.pi))
-        return log_density
+        return log_density.to(features.dtype)
 
     def loss(self, episode: Episode) -> Tensor:
         """Return minus the log marginal likelihood of one task, a point: of its support and its query together."""
@@ -161,18 +163,22 @@ class TaskBank(EncoderLearner):
             The tasks' weights under the fitted prior.
         """
         at_least_one(n_iterations=n_iterations)
-        likelihoods = []
+        exact, likelihoods = copy.deepcopy(self).double(), []
+        batch = exact.take(batch)
         for _ in range(n_iterations):
-            mean, spread, residual, log_likelihood = self._posteriors(batch)
+            mean, spread, residual, log_likelihood = exact._posteriors(batch)
             likelihoods.append(log_likelihood.mean())
             away = mean - mean.mean(0)  # [n_tasks, n_features]
             covariance = spread.mean(0) + away.T @ away / len(away)
-            root = torch.linalg.cholesky(covariance)
-            self.prior_mean.copy_(mean.mean(0))
-            self.factor.copy_(root.tril(-1) + root.diagonal().log().diag_embed())
-            self.log_noise.copy_(residual.mean().log() / 2)
-        mean, spread, _, _ = self._posteriors(batch)
-        return Bank(mean, spread, torch.stack(likelihoods))
+            jitter = 1e-12 * covariance.trace() * torch.eye(len(covariance), device=covariance.device)
+            root = torch.linalg.cholesky(covariance + jitter)
+            exact.prior_mean.copy_(mean.mean(0))
+            exact.factor.copy_(root.tril(-1) + root.diagonal().log().diag_embed())
+            exact.log_noise.copy_(residual.mean().log() / 2)
+        self.load_state_dict(exact.state_dict())
+        mean, spread, _, _ = exact._posteriors(batch)
+        dtype = self.prior_mean.dtype
+        return Bank(mean.to(dtype), spread.to(dtype), torch.stack(likelihoods).to(dtype))
 
     def _posteriors(self, batch: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return, task by task, mean and covariance, the expected squared residual, and the log likelihood."""
@@ -189,14 +195,18 @@ class TaskBank(EncoderLearner):
         return found
 
     def _whitened(self, features: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the posterior mean in units of the prior's factor ``[n_features]``, and its precision there."""
+        """Return the posterior mean in units of the prior's factor ``[n_features]``, and its precision there.
+
+        In float64: with little noise the precision is too badly conditioned for less.
+        """
         if features.shape[1] != self.n_features or y.shape != (len(features), 1):
             raise ValueError(
                 f"expected features [n, {self.n_features}] and targets [n, 1], got {list(features.shape)} and"
                 f" {list(y.shape)}"
             )
-        mean, root, variance = self.prior()
+        mean, root, variance = (part.double() for part in self.prior())
+        features = features.double()
         scaled = features @ root  # [n, n_features]
         gram = torch.eye(self.n_features, dtype=scaled.dtype, device=scaled.device) + scaled.T @ scaled / variance
-        right = scaled.T @ (y.squeeze(1) - features @ mean) / variance
+        right = scaled.T @ (y.squeeze(1).double() - features @ mean) / variance
         return torch.cholesky_solve(right.unsqueeze(1), torch.linalg.cholesky(gram)).squeeze(1), gram
