@@ -31,7 +31,7 @@ STANDING = (  # the order of the queue; a file here for each
     *("languages", "intents", "relations"),
     *("linear_problems", "ciphers", "in_context"),
     *("sites", "slides"),
-    *("unlabelled",),
+    *("unlabelled", "semi_supervised", "omniglot_unlabelled"),
 )
 
 
@@ -80,7 +80,8 @@ def analysis(name: str) -> dict[str, Any]:
     """Return a recorded analysis that is no comparison on episodes, as plain data, with seeds and hardware.
 
     Args:
-        name: ``"heart"`` or ``"cells"``, which ``python -m metalearn.experiments.heart`` makes, and so on.
+        name: ``"heart"``, ``"cells"`` or ``"labelling"``, which ``python -m metalearn.experiments.heart`` makes, and so
+            on.
 
     Raises:
         ValueError: If there is no such analysis; the message lists the known ones.
