@@ -157,6 +157,13 @@ class Round:
         adapted: What the learner had adapted to when it labelled.
         pseudo: Its labels of the unlabelled examples, and confidences.
         kept: Which of them are used in the next round, bool ``[n]``.
+
+    Example:
+        >>> import torch
+        >>> from metalearn.labelling import PseudoLabels, Round
+        >>> pseudo = PseudoLabels(torch.tensor([1, 0]), torch.tensor([0.9, 0.6]))
+        >>> Round({}, pseudo, pseudo.kept(0.8)).kept.sum()
+        tensor(1)
     """
 
     adapted: Any

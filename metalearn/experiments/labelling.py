@@ -76,13 +76,14 @@ def coverage(learner: Learner, made: list[Any], temperature: float) -> dict[str,
 
 
 def judged(learner: Learner, made: list[Any], rounds: list[list[Round]]) -> list[dict[str, Any]]:
-    """Return of each round the share kept, how many of these are right, accuracy on queries, and agreement."""
+    """Return of each round the share kept, how many are right, accuracy, agreement, and the largest class's share."""
     rows = []
     for number in range(N_ROUNDS + 1):
-        kept, right, scores, agree = [], [], [], []
+        kept, right, scores, agree, largest = [], [], [], [], []
         for (task, _, truth), path in zip(made, rounds, strict=True):
             one = path[number]
             kept.append(one.kept.double().mean())
+            largest.append(torch.bincount(one.pseudo.labels).max().double() / len(truth))
             right.append((one.pseudo.labels == truth)[one.kept].double())
             with torch.no_grad():
                 answer = learner.predict(one.adapted, task.query_x).argmax(1)
@@ -96,6 +97,7 @@ def judged(learner: Learner, made: list[Any], rounds: list[list[Round]]) -> list
                     "kept": torch.stack(kept).mean().item(),
                     "agreement": float(torch.stack(agree).mean()),
                 },
+                "largest class": float(torch.stack(largest).mean()),
                 **{"right": labels.mean().item() if len(labels) else None, "accuracy": [score.mean, score.ci95]},
             }
         )

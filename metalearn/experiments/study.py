@@ -122,7 +122,8 @@ class Study:
             classes of a task from one group (the part of a class's name before the first slash), ``"only"`` lists the
             groups whose classes are tested, ``"unknown"`` lists groups of which no class is tested and as many queries
             come as of known classes (the score is then the AUROC of the top logit, known against unknown),
-            ``"data"`` names another source for this test, ``"diverged_above"`` is the error above which a task counts
+            ``"kind": "partly labelled"`` hides labels (:class:`metalearn.unlabelled.PartlyLabelledTasks`), ``"data"``
+            names another source for this test, ``"diverged_above"`` is the error above which a task counts
             as diverged, ``"metric": "loss"`` scores by the learner's own objective.
         data: ``"glyphs"``, ``"digits"``, ``"omniglot:vinyals"`` (or another split), ``"cifar100:nature"``,
             ``"grey:mnist"`` (or another name that :func:`metalearn.data.grey` takes), ``"languages"``, ``"intents"``,
