@@ -8,12 +8,11 @@ ENCODER = {"encoder": {"network": "Conv4", "config": {"channels": 64, "norm": "f
 WIDE = {"n_tasks": 1, "n_way": 20, "n_shot": 1, "n_query": 5}
 NARROW = {"n_tasks": 8, "n_way": 5, "n_shot": 1, "n_query": 1}
 AUTHORS = {"shift": 6.0, "zeroed": 0.5}  # github.com/siavash-khodadadeh/UMTRA-Release, models/umtra/umtra.py
-LONG = {**FIT, "n_steps": 3_000}
 METHODS = {
     "raw pixels": Method("Prototypical", {"encoder": {"network": "Flatten", "config": {}}}, fit={"n_steps": 0}),
-    "UMTRA Prototypical": Method("Prototypical", ENCODER, {}, augmented(WIDE), LONG),
+    "UMTRA Prototypical": Method("Prototypical", ENCODER, {}, augmented(WIDE), FIT),
     "UMTRA MAML": Method(
-        "MAML", WHOLE, {"inner_lr": 0.4}, augmented(NARROW), {**MAML_FIT, "n_steps": 2_500}, {"n_steps": [1, 3]}
+        "MAML", WHOLE, {"inner_lr": 0.4}, augmented(NARROW), {**MAML_FIT, "n_steps": 1_500}, {"n_steps": [1, 3]}
     ),
     "UMTRA Prototypical, the authors' augmentation": Method(
         "Prototypical", ENCODER, {}, augmented(WIDE, AUTHORS), LONG
