@@ -14,9 +14,7 @@ METHODS = {
     "UMTRA MAML": Method(
         "MAML", WHOLE, {"inner_lr": 0.4}, augmented(NARROW), {**MAML_FIT, "n_steps": 1_500}, {"n_steps": [1, 3]}
     ),
-    "UMTRA Prototypical, the authors' augmentation": Method(
-        "Prototypical", ENCODER, {}, augmented(WIDE, AUTHORS), LONG
-    ),
+    "UMTRA Prototypical, the authors' augmentation": Method("Prototypical", ENCODER, {}, augmented(WIDE, AUTHORS), FIT),
 }
 SIZES = {"n_query": 5, "n_tasks": 600}
 TESTS = {f"{n}-way {k}-shot": {"n_way": n, "n_shot": k, **SIZES} for n in (5, 20) for k in (1, 5)}
