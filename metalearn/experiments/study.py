@@ -63,7 +63,7 @@ class Method:
         learner_args: Its other arguments.
         episodes: What a training step draws: ``{"kind": "episodes", "n_tasks": 4, "n_way": 5, …}``, or the kinds
             ``"batches"``, ``"pairs"``, ``"triplets"`` with the sizes that the pool's samplers have; or those of
-            :mod:`metalearn.unlabelled`: ``"augmented"`` and ``"views"`` with ``"augment": {"shift": 3, …}``,
+            ``metalearn.unlabelled``: ``"augmented"`` and ``"views"`` with ``"augment": {"shift": 3, …}``,
             ``"partly labelled"``, and ``"clustered"`` with ``"n_clusters"``, ``"n_partitions"`` and, of the method by
             whose encoder images are clustered, the label as ``"of"`` (without it: by their pixels).
             ``"n_labelled": 64`` leaves so many of the training classes, drawn by the seed.
