@@ -84,7 +84,7 @@ class Augment:
 
 
 def sampling_grid(x: Tensor, shift: Tensor, angle: Tensor, scale: Tensor, shear: Tensor) -> Tensor:
-    """Return where each pixel of the changed images comes from, as :func:`torch.nn.functional.grid_sample` takes it.
+    """Return where each pixel of the changed images comes from, as ``torch.nn.functional.grid_sample`` takes it.
 
     A point of the image is sheared, scaled, turned counter-clockwise as one sees it, then shifted; the grid inverts
     this.

@@ -191,6 +191,31 @@ def differences(axes: Axes, groups: Mapping[str, Mapping[str, Sequence[float]]],
     axes.set_xlabel(xlabel)
 
 
+def accuracies(axes: Axes, groups: Mapping[str, Mapping[str, Score]], chance: float) -> None:
+    """Draw scores in percent with their 95 % intervals, one below the other, and a dotted line at chance.
+
+    Args:
+        axes: Where to draw; the scale starts at 0.
+        groups: For each kind of task and each method on it: its score.
+        chance: What guessing reaches, in percent.
+
+    Example:
+        >>> import torch
+        >>> from matplotlib import pyplot as plt
+        >>> from metalearn import Score
+        >>> from metalearn.charts import accuracies
+        >>> figure, axes = plt.subplots()
+        >>> accuracies(axes, {"5-way": {"MAML": Score.of(torch.rand(60))}}, chance=20)
+        >>> plt.close(figure)
+    """
+    ends = {
+        group: {name: tuple(100 * (score.mean + k * score.ci95) for k in (0, -1, 1)) for name, score in found.items()}
+        for group, found in groups.items()
+    }
+    differences(axes, ends, "accuracy in %")
+    axes.axvline(chance, color="0.5", ls=":")
+
+
 def pair_distances(axes: Axes, similarity: Tensor, same: Tensor, margin: float | None = None) -> None:
     """Draw the distances of equal and of unequal pairs, and the margin.
 

@@ -237,7 +237,7 @@ class Batch:
 
     @property
     def sides(self) -> tuple[Inputs, ...]:
-        """Inputs of each side in a tuple: two for pairs and views, three for triplets, one for a labelled batch."""
+        """Inputs of each side in a tuple, two for pairs and views, three for triplets, one for a labelled batch."""
         return (self.x,) if self.kind == "labelled" else tuple(self.x)
 
     def __len__(self) -> int:

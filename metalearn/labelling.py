@@ -157,6 +157,13 @@ class Round:
         adapted: What the learner had adapted to when it labelled.
         pseudo: Its labels of the unlabelled examples, and confidences.
         kept: Which of them are used in the next round, bool ``[n]``.
+
+    Example:
+        >>> import torch
+        >>> from metalearn.labelling import PseudoLabels, Round
+        >>> pseudo = PseudoLabels(torch.tensor([1, 0]), torch.tensor([0.9, 0.6]))
+        >>> Round({}, pseudo, pseudo.kept(0.8)).kept.sum()
+        tensor(1)
     """
 
     adapted: Any
@@ -174,6 +181,7 @@ def self_train(
     threshold: float = 0.9,
     temperature: float = 1.0,
     n_rounds: int = 1,
+    first: PseudoLabels | None = None,
 ) -> list[Round]:
     """Label what has no label, adapt again to labelled examples and confident pseudo-labels, and go on so.
 
@@ -189,6 +197,7 @@ def self_train(
         threshold: Least confidence of a label that is used, in [0, 1].
         temperature: Divides the logits, above 0.
         n_rounds: How often the learner adapts again, at least 0.
+        first: Labels and confidences of the first round in place of the learner's own, such as another labeller's.
 
     Returns:
         ``n_rounds + 1`` rounds; the first has seen the support alone.
@@ -219,12 +228,14 @@ def self_train(
         raise ValueError(f"expected threshold in [0, 1] and n_rounds >= 0, got {threshold} and {n_rounds}")
     rounds: list[Round] = []
     x, y = support_x, support_y
-    for _ in range(n_rounds + 1):
+    for number in range(n_rounds + 1):
         with torch.no_grad():
             adapted = learner.adapt(x, y, n_way=n_way)
-        pseudo = pseudo_labels(learner, adapted, unlabelled_x, temperature)
+        own = first is None or number > 0
+        pseudo = pseudo_labels(learner, adapted, unlabelled_x, temperature) if own else first
+        assert pseudo is not None
         kept = pseudo.kept(threshold)
         rounds.append(Round(adapted, pseudo, kept))
-        x = tree_map(lambda own, more, kept=kept: torch.cat([own, more[kept]]), support_x, unlabelled_x)
+        x = tree_map(lambda mine, more, kept=kept: torch.cat([mine, more[kept]]), support_x, unlabelled_x)
         y = torch.cat([support_y, pseudo.labels[kept]])
     return rounds

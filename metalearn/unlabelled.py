@@ -131,7 +131,7 @@ class Views:
     def __post_init__(self) -> None:
         at_least_one(batch_size=self.batch_size)
         if self.batch_size < 2:
-            raise ValueError(f"a view is told from those of other images: batch_size must be at least 2, got {1}")
+            raise ValueError(f"other images' views are needed: batch_size must be at least 2, got {self.batch_size}")
         _enough_images(self.pool, batch_size=self.batch_size)
 
     @property
@@ -175,12 +175,13 @@ def partitions(
 
     Raises:
         ValueError: If features do not match the pool, or a number is out of range.
+        ImportError: Where scikit-learn is missing.
 
     Reference:
         Hsu, Levine, Finn: Unsupervised Learning via Meta-Learning (CACTUs), 2019, arXiv 1810.02334, algorithm 2.
 
     Differs from the paper:
-        Scales are drawn from (0, 1); features are those that one gives.
+        Features are those that one gives. The authors' code leaves the first partition unscaled.
 
     Taught in:
         Without labels.
@@ -193,8 +194,10 @@ def partitions(
         >>> partitions(Pool(x, torch.zeros(6, dtype=torch.long)), x, n_clusters=3)
         [Pool(6 examples [1], 3 classes of 2)]
     """
-    from sklearn.cluster import KMeans  # here: the package itself does not need scikit-learn
-
+    try:
+        from sklearn.cluster import KMeans
+    except ImportError as err:
+        raise ImportError('k-means comes from scikit-learn: pip install "metalearn-book[chapters]"') from err
     at_least_one(n_clusters=n_clusters, n_partitions=n_partitions)
     if features.ndim != 2 or len(features) != len(pool):
         raise ValueError(f"expected features [{len(pool)}, n_features] of the pool, got {list(features.shape)}")

@@ -49,6 +49,15 @@ def test_differences_are_drawn_from_top_to_bottom(axes):
     assert axes.lines[0].get_xdata().tolist() == [0, 2] and axes.lines[2].get_ydata()[0] < axes.lines[0].get_ydata()[0]
 
 
+def test_accuracies_are_drawn_in_percent_with_their_intervals_and_chance(axes):
+    score = Score.of(torch.tensor([0.5, 0.7, 0.9, 0.7]))
+    charts.accuracies(axes, {"5-way": {"MAML": score}}, chance=20)
+    interval, mean, zero, chance = (line.get_xdata() for line in axes.lines)
+    assert list(interval) == pytest.approx([100 * (0.7 - score.ci95), 100 * (0.7 + score.ci95)])
+    assert list(mean) == pytest.approx([70]) and list(zero) == [0, 0] and list(chance) == [20, 20]
+    assert axes.get_xlabel() == "accuracy in %"
+
+
 def test_a_race_ends_at_the_tests_score_and_says_it(axes):
     record = experiments.load("glyphs")
     charts.race(axes, record, {"prototypical": "Prototypical", "raw pixels": "raw pixels"})

@@ -23,7 +23,7 @@ from metalearn import Score, _checkpoint, evaluate, experiments
 from metalearn.experiments import Method, Record, Study, _run, _store, run
 from metalearn.experiments import __main__ as cli
 from metalearn.experiments._run import is_done
-from metalearn.experiments._sources import sampler, source
+from metalearn.experiments._sources import sampler, some_classes, source
 from metalearn.experiments.study import TASKS_PER_DRAW
 from metalearn.learners import MAML, Learner, Pixels
 
@@ -420,6 +420,56 @@ def test_a_wrong_kind_of_batch_is_refused(make: Callable[..., str]) -> None:
     method = replace(METHODS["MAML"], episodes={"kind": "quadruplets"})
     with pytest.raises(ValueError, match=r"one of the kinds \('episodes', .*got 'quadruplets'"):
         make(replace(TINY, methods={"MAML": method}), "MAML", 0)
+
+
+# Training without labels, and with some
+
+SMALL = {"encoder": {"network": "Conv4", "config": {"channels": 2, "norm": "frozen", "downsample": "stride"}}}
+WAYS = {"n_way": 3, "n_shot": 1, "n_query": 2, "n_tasks": 1}
+SHORT = {"n_steps": 3, "validate_every": 1_000}
+BY_CLUSTERS = {"kind": "clustered", "n_clusters": 20, "n_partitions": 1, "of": "views", **WAYS}
+WITHOUT_LABELS = {
+    "views": Method(
+        "Contrastive", SMALL, {}, {"kind": "views", "batch_size": 6, "augment": {"shift": 2.0, "flip": True}}, SHORT
+    ),
+    "clusters": Method("Prototypical", SMALL, {}, BY_CLUSTERS, SHORT),
+    "augmented": Method("Prototypical", SMALL, {}, {"kind": "augmented", "augment": {"zeroed": 0.5}, **WAYS}, SHORT),
+    "hidden": Method(
+        "SoftKMeans", SMALL, {"distractors": "mask"}, {"kind": "partly labelled", "n_unlabelled": 2, **WAYS}, SHORT
+    ),
+    "few": Method("Transfer", SMALL, {"n_classes": 4}, {"kind": "batches", "batch_size": 8, "n_labelled": 4}, SHORT),
+}
+HIDING = {"shots": {**WAYS, "n_tasks": 20, "kind": "partly labelled", "n_unlabelled": 2, "n_distractors": 1}}
+UNLABELLED = Study("tiny", WITHOUT_LABELS, {"shots": {**WAYS, "n_tasks": 20}}, "glyphs", seeds=(0,), snapshots=())
+
+
+def test_a_study_trains_without_labels_and_with_few(make: Callable[..., str], home: Path) -> None:
+    with pytest.raises(ValueError, match="train 'views' with seed 0 first: its encoder is needed"):
+        make(UNLABELLED, "clusters", 0)
+    for label in WITHOUT_LABELS:
+        assert "3 steps" in make(UNLABELLED, label, 0)
+    assert len(Record("tiny", home).parts()) == 5
+    only = replace(UNLABELLED, name="hiding", methods={"hidden": WITHOUT_LABELS["hidden"]}, tests=HIDING)
+    make(only, "hidden", 0)
+    assert Record("hiding", home).row("hidden")["n_answers"] == 6
+
+
+def test_what_clusters_are_made_of_decides_the_digest() -> None:
+    other = replace(WITHOUT_LABELS["views"], learner_args={"temperature": 0.2})
+    changed = replace(UNLABELLED, methods={**WITHOUT_LABELS, "views": other})
+    for label in WITHOUT_LABELS:
+        same = UNLABELLED.digest(label, 0) == changed.digest(label, 0)
+        assert same is (label not in ("views", "clusters"))
+
+
+def test_more_labelled_classes_include_the_fewer_of_a_seed() -> None:
+    pool = source("glyphs").train
+    few, more, others = (
+        set(some_classes(pool, n, torch.Generator().manual_seed(seed)).class_names)
+        for n, seed in ((8, 0), (64, 0), (64, 1))
+    )
+    assert len(few) == 8 and len(more) == len(others) == 64
+    assert few < more and not few < others
 
 
 # The shipped records

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from metalearn import Batch, Episode, Pool, evaluate, fit, over_tasks
 from metalearn.augment import Augment, sampling_grid
-from metalearn.labelling import best_temperature, fit_temperature, pseudo_labels, self_train
+from metalearn.labelling import PseudoLabels, best_temperature, fit_temperature, pseudo_labels, self_train
 from metalearn.learners import MAML, Contrastive, Learner, Prototypical, SoftKMeans, Transfer
 from metalearn.learners._encoder import Distance
 from metalearn.learners.contrastive import nt_xent
@@ -429,6 +429,16 @@ def test_pseudo_labels_and_rounds_by_hand() -> None:
     assert rounds[1].adapted["prototypes"].flatten().tolist() == [0.5, 5.0]
     assert rounds[1].kept.tolist() == [True, True, True]  # the middle moved: 1.9 is now clear
     assert rounds[2].adapted["prototypes"].flatten().tolist() == pytest.approx([2.9 / 3, 5.0])
+
+
+def test_self_training_may_start_from_others_labels() -> None:
+    learner = Prototypical(nn.Identity()).eval()
+    x, y, more = torch.tensor([[0.0], [4.0]]), torch.tensor([0, 1]), torch.tensor([[1.0], [6.0]])
+    swapped = PseudoLabels(torch.tensor([1, 0]), torch.tensor([1.0, 0.2]))
+    rounds = self_train(learner, x, y, more, n_way=2, threshold=0.5, first=swapped)
+    assert rounds[0].pseudo is swapped
+    assert rounds[1].adapted["prototypes"].flatten().tolist() == [0.0, 2.5]
+    assert rounds[1].pseudo.labels.tolist() == [0, 1]  # its own again
 
 
 def test_wrong_labels_confirm_themselves() -> None:

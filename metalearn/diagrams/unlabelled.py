@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 from metalearn.diagrams._parts import arrow, canvas, thumbnail
 from metalearn.plotting import COLOURS
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
 SIZE, STEP = 0.7, 0.8  # of a thumbnail; from one to the next
 SUPPORT, QUERY, WRONG = COLOURS["joint training"], COLOURS["siamese"], COLOURS["MAML"]
-LOOK = {"ha": "center", "va": "center", "fontsize": 8}
+LOOK: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8}
 
 
 def draw_unlabelled_tasks(
@@ -74,7 +76,7 @@ def _draw_copies(axes: Axes, originals: Tensor, copies: Tensor, labels: Tensor) 
 def _draw_clusters(axes: Axes, images: Tensor, clusters: Tensor, labels: Tensor) -> None:
     axes.text(6.5, 4.3, "group by an embedding:", **LOOK)
     axes.text(9.65, 4.3, "each cluster is a class", weight="bold", **LOOK)
-    for row, cluster in enumerate(clusters.unique().tolist()):
+    for row, cluster in enumerate(torch.unique(clusters).tolist()):
         members, y = (clusters == cluster).nonzero().flatten().tolist(), 3.55 - 0.9 * row
         drawn, left = (members[:2], members[2:]) if len(members) > 1 else ([], members)
         for k, i in enumerate(left[:4]):

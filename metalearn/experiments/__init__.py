@@ -36,6 +36,7 @@ STANDING = (  # the order of the queue; a file here for each
     *("unlabelled",),
     *("bandits", "games"),
     "navigation",
+    *("unlabelled", "semi_supervised", "omniglot_unlabelled"),
 )
 
 
@@ -84,7 +85,8 @@ def analysis(name: str) -> dict[str, Any]:
     """Return a recorded analysis that is no comparison on episodes, as plain data, with seeds and hardware.
 
     Args:
-        name: ``"heart"`` or ``"cells"``, which ``python -m metalearn.experiments.heart`` makes, and so on.
+        name: ``"heart"``, ``"cells"`` or ``"labelling"``, which ``python -m metalearn.experiments.heart`` makes, and so
+            on.
 
     Raises:
         ValueError: If there is no such analysis; the message lists the known ones.

@@ -67,7 +67,7 @@ class Method:
         learner_args: Its other arguments.
         episodes: What a training step draws: ``{"kind": "episodes", "n_tasks": 4, "n_way": 5, …}``, or the kinds
             ``"batches"``, ``"pairs"``, ``"triplets"`` with the sizes that the pool's samplers have; ``"tasks"`` of an
-            environment; or those of :mod:`metalearn.unlabelled`: ``"augmented"`` and ``"views"`` with
+            environment; or those of ``metalearn.unlabelled``: ``"augmented"`` and ``"views"`` with
             ``"augment": {"shift": 3, …}``, ``"partly labelled"``, and ``"clustered"`` with ``"n_clusters"``,
             ``"n_partitions"`` and, of the method by whose encoder images are clustered, the label as ``"of"`` (without
             it: by their pixels). ``"n_labelled": 64`` leaves so many of the training classes, drawn by the seed.
@@ -126,7 +126,8 @@ class Study:
             classes of a task from one group (the part of a class's name before the first slash), ``"only"`` lists the
             groups whose classes are tested, ``"unknown"`` lists groups of which no class is tested and as many queries
             come as of known classes (the score is then the AUROC of the top logit, known against unknown),
-            ``"data"`` names another source for this test, ``"diverged_above"`` is the error above which a task counts
+            ``"kind": "partly labelled"`` hides labels (:class:`metalearn.unlabelled.PartlyLabelledTasks`), ``"data"``
+            names another source for this test, ``"diverged_above"`` is the error above which a task counts
             as diverged, ``"metric": "loss"`` scores by the learner's own objective.
         data: ``"glyphs"``, ``"digits"``, ``"omniglot:vinyals"`` (or another split), ``"cifar100:nature"``,
             ``"grey:mnist"`` (or another name that :func:`metalearn.data.grey` takes), ``"languages"``, ``"intents"``,

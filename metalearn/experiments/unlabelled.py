@@ -36,7 +36,6 @@ METHODS = {
     "CACTUS MAML": Method("MAML", WHOLE, INNER, {**CLUSTERS, "of": "Contrastive", **tasks(8)}, MAML_FIT, STEPS),
     "MAML": Method("MAML", WHOLE, INNER, tasks(8), MAML_FIT, STEPS),
     "UMTRA Prototypical half turns": Method("Prototypical", ENCODER, {}, augmented(WIDE, TURNED), FIT),
-    "CACTUS on pixels": Method("Prototypical", ENCODER, {}, {**CLUSTERS, **WIDE}, FIT),
     "Transfer": Method("Transfer", ENCODER, {"n_classes": 736}, IMAGES, FIT),
 }
 METHODS |= {

@@ -60,7 +60,7 @@ def nt_xent(left: Tensor, right: Tensor, temperature: float = 0.5) -> Tensor:
 class Contrastive(EncoderLearner):
     r"""Train an encoder to tell each image's two views from those of other images; classify by the nearest mean.
 
-    Training takes :class:`metalearn.unlabelled.Views` and its loss is :func:`nt_xent` of the views' features behind a
+    Training takes :class:`metalearn.unlabelled.Views` and its loss is ``nt_xent`` of the views' features behind a
     small network, the projection, which tasks do without. In a task nothing is trained: the prototype of a class is the
     mean of its embedded support, as in prototypical networks.
 

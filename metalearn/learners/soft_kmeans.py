@@ -41,7 +41,7 @@ class SoftKMeans(EncoderLearner):
 
     Reference:
         Ren, Triantafillou, Ravi, Snell, Swersky, Tenenbaum, Larochelle, Zemel: Meta-Learning for Semi-Supervised
-        Few-Shot Classification, 2018, arXiv 1803.00676, equations 3 to 10.
+        Few-Shot Classification, 2018, arXiv 1803.00676, section 3.
 
     Taught in:
         Without labels.
@@ -115,7 +115,7 @@ class SoftKMeans(EncoderLearner):
         return share * self._mask(-logits, unlabelled) if self.distractors == "mask" else share
 
     def _mask(self, distance: Tensor, unlabelled: Tensor) -> Tensor:
-        """Return by how much each share is let through ``[n_support, n_way]``, equations 7 to 10."""
+        """Return by how much each share is let through ``[n_support, n_way]``."""
         counted, n = unlabelled.unsqueeze(1), unlabelled.sum().clamp(min=1)
         mean = (distance * counted).sum(0) / n
         relative = torch.where(counted, distance / mean.clamp(min=EPSILON), 1.0)  # of mean 1 over the unlabelled
