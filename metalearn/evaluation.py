@@ -204,7 +204,8 @@ def evaluate(
         n_tasks: Number of tasks, at least 2; the literature uses 600 or more.
         n_steps: Inner steps at test time; ``None``: as trained; a sequence: a score for each.
         metric: ``metric(prediction, target) -> scalar`` of one task; by default accuracy for classes and mean squared
-            error for regression. ``"loss"``: the learner's own outer objective, such as a bound on a likelihood.
+            error for regression. ``"loss"``: the learner's own outer objective, such as a bound on a likelihood. A
+            learner that plays (``Learner.plays``) is scored by its mean return, and takes none.
         higher_is_better: Direction of the metric; by default higher, for the mean squared error and the loss lower.
         stream: Stream of the seed from which tasks are drawn: ``"test"``, or ``"validation"`` while anything is still
             chosen; neither shares a task with the other or with training (:func:`metalearn.runtime.stream`).
@@ -215,8 +216,8 @@ def evaluate(
         A score, or a dictionary from each number of steps to its score.
 
     Raises:
-        ValueError: If ``n_tasks`` is below 2, ``n_steps`` is given beside the loss, or a task's values or shapes are
-            wrong.
+        ValueError: If ``n_tasks`` is below 2, ``n_steps`` is given beside the loss, a metric for a learner that plays,
+            or a task's values or shapes are wrong.
 
     Example:
         >>> import torch
@@ -235,10 +236,13 @@ def evaluate(
         raise ValueError(
             f"the loss is taken after the trained number of inner steps, got n_steps={n_steps}: leave it out"
         )
+    if learner.plays and metric is not None:
+        raise ValueError(f"{type(learner).__name__} is scored by its mean return, got metric={metric!r}: leave it out")
     several = isinstance(n_steps, Sequence)
     steps: Sequence[int | None] = n_steps if isinstance(n_steps, Sequence) else [n_steps]
     device = getattr(sample, "device", "cpu")
-    generator = stream_of(default_seed() if seed is None else seed, stream, device)
+    seed = default_seed() if seed is None else seed
+    generator, games = (stream_of(seed, name, device) for name in (stream, f"{stream} games"))
     results: list[Tensor] = []  # each [n_tasks of a batch, number of entries in steps]
     with evaluating(learner), progress_bar(n_tasks, "task", progress) as bar:
         while (done := sum(len(part) for part in results)) < n_tasks:
@@ -247,8 +251,12 @@ def evaluate(
                 learner.check_values(batch)
             else:
                 learner.check(batch)
-            metric = metric or (mean_squared_error if batch.n_way is None else accuracy)
-            results.append(_score_batch(learner, batch[: n_tasks - done], steps, metric))
+            batch = batch[: n_tasks - done]
+            if learner.plays:
+                results.append(learner.returns(batch, steps, games))
+            else:
+                metric = metric or (mean_squared_error if batch.n_way is None else accuracy)
+                results.append(_score_batch(learner, batch, steps, metric))
             bar.update(len(results[-1]))
     higher = metric not in (mean_squared_error, "loss") if higher_is_better is None else higher_is_better
     per_task = torch.cat(results).cpu()  # [n_tasks, number of entries in steps]

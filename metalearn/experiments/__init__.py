@@ -31,6 +31,8 @@ STANDING = (  # the order of the queue; a file here for each
     *("languages", "intents", "relations"),
     *("linear_problems", "ciphers", "in_context"),
     *("sites", "slides"),
+    *("bandits", "games"),
+    *("navigation", "cart_poles"),
 )
 
 

@@ -89,7 +89,7 @@ class Record:
         """Return the score of a row (see :meth:`row`), with the values of all tasks."""
         part, row = self.part(method, seed), self.row(method, test, n_steps, seed, at)
         per_task = _store.unpack(part, row, _store.read_values(self.name, self.home)[part["values"]])
-        return Score.of(per_task, higher_is_better="n_answers" in row)
+        return Score.of(per_task, higher_is_better="n_answers" in row or "returns" in row)
 
     def over_seeds(self, method: str, test: str | None = None, n_steps: int | None = None) -> Score:
         """Return the score of a row with each task's mean over all seeds that were trained; see :meth:`score`.
@@ -127,8 +127,8 @@ class Record:
     def cells(self, test: str | None = None, seed: int = 0) -> tuple[list[str], list[list[str]]]:
         """Return the header and the rows of a table.
 
-        Accuracy is given in percent with its 95 % interval; of errors the median over tasks, and the share of tasks
-        that diverged.
+        Accuracy is given in percent with its 95 % interval, a return with its own; of errors the median over tasks, and
+        the share of tasks that diverged.
 
         Args:
             test: Name of a test: the scores at the end, and those that were measured on the way; ``None``: all tests.
@@ -153,8 +153,11 @@ class Record:
         return plotting.table(*self.cells(test, seed))
 
     def _title(self, test: str, at: float | None) -> str:
-        percent = any("n_answers" in row for part in self.parts() for row in part["rows"])
-        unit = "%" if percent else f"median {self.tests[test].get('metric', 'error')}"
+        kinds = {
+            kind for part in self.parts() for row in part["rows"] for kind in ("n_answers", "returns") if kind in row
+        }
+        unit = f"median {self.tests[test].get('metric', 'error')}"
+        unit = "%" if "n_answers" in kinds else "return" if "returns" in kinds else unit
         return f"{test if at is None else f'after {at:g} s'}, {unit}"
 
     def _cell(self, method: str, test: str, n_steps: int | None, seed: int, at: float | None) -> str:
@@ -164,6 +167,8 @@ class Record:
             return ""
         if "n_answers" in row:
             return f"{100 * row['mean']:.1f} ± {100 * row['ci95']:.1f}"
+        if "returns" in row:
+            return f"{row['mean']:.2f} ± {row['ci95']:.2f}"
         text = "–" if row["median"] is None else f"{row['median']:.3g}"
         return text + (f" ({100 * row['diverged']:.1f} % diverged)" if row["diverged"] else "")
 

@@ -23,7 +23,7 @@ from metalearn.experiments import _store
 from metalearn.experiments._open import auroc
 from metalearn.experiments._record import training_text
 from metalearn.experiments._sources import n_examples, sampler, source
-from metalearn.experiments.study import TASKS_PER_DRAW, Method, Study
+from metalearn.experiments.study import TASKS_PER_DRAW, Fit, Method, Study
 from metalearn.learners import Learner
 from metalearn.learners._encoder import EncoderLearner
 from metalearn.learners._settings import from_settings, known_learners
@@ -167,14 +167,13 @@ class _Part:
     def _fit(self, learner: Learner, budget: float) -> History:
         options, test = self.method.training, self.study.validation(self.method)
         validate = self._tasks(self._split("validation"), _without_groups(test))
-        # Where tasks diverge, their mean says nothing of the others: errors are compared by their median.
-        score = (lambda found: found) if "n_way" in test else _by_median
+        score = _comparable(learner, test)
         learner.how = options.how  # type: ignore[assignment]
         return fit(
             learner,
             self._training_sampler(),
             options.n_steps,
-            optimizer=_optimizer(learner, options.outer_lr, options.head_lr or options.outer_lr),
+            optimizer=_optimizer(learner, options),
             schedule=cosine(options.n_steps) if options.schedule == "cosine" else None,
             max_grad_norm=options.max_grad_norm,
             validate=lambda: score(
@@ -242,18 +241,18 @@ class _Part:
             metric = auroc if "unknown" in test else test.get("metric")
             tasks, n_tasks = self._tasks(pool, test), test["n_tasks"]
             scores = evaluate(tested, tasks, n_tasks, steps, metric=metric, stream="test", seed=0)
+            kind = {"returns": True} if learner.plays else {}
             for k, score in scores.items() if isinstance(scores, dict) else [(None, scores)]:
-                rows.append({"test": name, "n_steps": k, **also, **chosen, **summary(score, test)})
+                rows.append({"test": name, "n_steps": k, **also, **chosen, **kind, **summary(score, test)})
         return rows
 
     def _tune(self, learner: Learner, method: Method, test: Mapping[str, Any], key: str) -> Any:
         """Return the value of a setting that is best on validation tasks, after the largest number of inner steps."""
         tasks, steps = self._tasks(self._split("validation"), _without_groups(test)), max(method.test["n_steps"])
-        best, found = None, None
+        best, found, comparable = None, None, _comparable(learner, test)
         for value in method.test["tune"][key]:
             setattr(learner, key, value)
-            score = evaluate(learner, tasks, N_VALIDATION_TASKS, steps, stream="validation", seed=0)
-            score = score if "n_way" in test else _by_median(score)
+            score = comparable(evaluate(learner, tasks, N_VALIDATION_TASKS, steps, stream="validation", seed=0))
             if score.better_than(best):
                 best, found = score, value
         return found
@@ -336,6 +335,11 @@ def _without_groups(test: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in test.items() if key not in ("only", "unknown")}
 
 
+def _comparable(learner: Learner, test: Mapping[str, Any]) -> Callable[[Score], Score]:
+    """Return how scores are compared: errors by their median, since a few tasks that diverge decide their mean."""
+    return (lambda score: score) if "n_way" in test or learner.plays else _by_median
+
+
 def _by_median(score: Score) -> Score:
     """Return the score with its median for its mean, and the half-width of the median's 95 % interval by ranks."""
     ordered, half = score.per_task.double().nan_to_num(nan=math.inf).sort().values, 0.98 * math.sqrt(score.n_tasks)
@@ -344,9 +348,11 @@ def _by_median(score: Score) -> Score:
     return replace(score, mean=score.median, ci95=float(high - low) / 2)
 
 
-def _optimizer(learner: Learner, encoder_lr: float, head_lr: float) -> torch.optim.Optimizer:
-    """Return Adam with a rate of its own for what is not the encoder."""
-    rates = {True: encoder_lr, False: head_lr}
+def _optimizer(learner: Learner, options: Fit) -> torch.optim.Optimizer:
+    """Return Adam with a rate of its own for what is not the encoder, or plain gradient descent."""
+    if options.optimizer == "sgd":
+        return torch.optim.SGD([p for p in learner.parameters() if p.requires_grad], lr=options.outer_lr)
+    rates = {True: options.outer_lr, False: options.head_lr or options.outer_lr}
     groups: dict[bool, list[torch.nn.Parameter]] = {True: [], False: []}
     for name, parameter in learner.named_parameters():
         if parameter.requires_grad:

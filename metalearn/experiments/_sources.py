@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from metalearn import data as sources
+from metalearn import rl
 from metalearn.data import language_names
 from metalearn.data._sentences import HOMES
 from metalearn.data.cifar100 import SHA256 as CIFAR100
@@ -18,7 +19,7 @@ from metalearn.data.omniglot import SHA256 as OMNIGLOT
 from metalearn.data.omniglot import VINYALS
 from metalearn.experiments._open import OpenTasks
 
-KINDS = ("episodes", "batches", "pairs", "triplets", "pictures")  # samplers of a pool
+KINDS = ("episodes", "batches", "pairs", "triplets", "pictures", "tasks")  # samplers of a pool, or of an environment
 TEXTS = {"languages": (), "intents": ("clinc150", "banking77"), "relations": ("fewrel_val",)}  # and their files
 FAMILIES: dict[str, Callable[[], Any]] = {  # sources that make their tasks themselves
     "sinusoids": sources.sinusoids,
@@ -26,6 +27,13 @@ FAMILIES: dict[str, Callable[[], Any]] = {  # sources that make their tasks them
     "ciphers": sources.ciphers,
     "sites": sources.sites,
     "slides": sources.slides,
+    "bandits_2_20": partial(rl.BanditFamily, 2, 20),  # arms, pulls
+    "bandits_5_10": partial(rl.BanditFamily, 5, 10),
+    "bandits_5_100": partial(rl.BanditFamily, 5, 100),
+    "subtraction": rl.subtraction_games,
+    "cart_poles": rl.CartPoles,
+    "navigation": rl.Navigation,
+    "navigation_shown": partial(rl.Navigation, show_goal=True),
 }
 
 
@@ -90,10 +98,12 @@ def _of_groups(pool: Any, groups: Sequence[str]) -> Any:
 
 
 def n_examples(episodes: Mapping[str, Any]) -> int:
-    """Return how many images or points one training step draws."""
+    """Return how many images or points one training step draws, or how many tasks that are played."""
     for key, factor in (("batch_size", 1), ("n_pairs", 2), ("n_triplets", 3)):
         if key in episodes:
             return factor * int(episodes[key])
+    if episodes.get("kind") == "tasks":
+        return int(episodes["n_tasks"])
     return int(episodes["n_tasks"] * episodes.get("n_way", 1) * (episodes["n_shot"] + episodes["n_query"]))
 
 

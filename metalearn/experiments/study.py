@@ -22,7 +22,8 @@ class Fit:
     Args:
         n_steps: Outer steps at most; 0 leaves the learner as it was initialised.
         max_seconds: Processor seconds at most.
-        outer_lr: Adam's rate.
+        outer_lr: Adam's rate, or that of the other optimiser.
+        optimizer: ``"sgd"``: plain gradient descent in place of Adam, for learners whose gradient is their whole step.
         head_lr: Adam's rate for what is not under ``"encoder."``, where it is another one.
         schedule: ``"cosine"``: the rates fall along half a cosine over ``n_steps``.
         max_grad_norm: Clip the gradient to this norm.
@@ -42,6 +43,7 @@ class Fit:
     n_steps: int = 100_000
     max_seconds: float = 600.0
     outer_lr: float = 1e-3
+    optimizer: str | None = None
     head_lr: float | None = None
     schedule: str | None = None
     max_grad_norm: float | None = None
@@ -62,7 +64,8 @@ class Method:
         model: Its networks: ``{"encoder": {"network": "Conv4", "config": {"norm": "frozen"}}}``.
         learner_args: Its other arguments.
         episodes: What a training step draws: ``{"kind": "episodes", "n_tasks": 4, "n_way": 5, …}``, or the kinds
-            ``"batches"``, ``"pairs"``, ``"triplets"`` with the sizes that the pool's samplers have.
+            ``"batches"``, ``"pairs"``, ``"triplets"`` with the sizes that the pool's samplers have, or ``"tasks"`` of
+            an environment.
         fit: Options of :class:`Fit`.
         test: ``{"n_steps": [1, 3]}`` for a row of each number of inner steps; ``{"n_way": 5}`` for a learner that
             knows no other number of classes; ``{"tune": {"inner_lr": [0.01, 0.1]}}`` for a setting that is chosen for
@@ -123,7 +126,7 @@ class Study:
         data: ``"glyphs"``, ``"digits"``, ``"omniglot:vinyals"`` (or another split), ``"cifar100:nature"``,
             ``"grey:mnist"`` (or another name that :func:`metalearn.data.grey` takes), ``"languages"``, ``"intents"``,
             ``"relations"`` (or another form of the texts: ``"languages:tfidf"``), or a family: ``"sinusoids"``,
-            ``"linear_problems"``, ``"ciphers"``, ``"sites"``, ``"slides"``.
+            ``"linear_problems"``, ``"ciphers"``, ``"sites"``, ``"slides"``, or an environment: ``"navigation"``.
         seeds: Of initial weights and training tasks; test tasks are the same for all.
         snapshots: Processor seconds of training after which the first test is made on the way.
         published: The literature's numbers, to be shown beside ours.

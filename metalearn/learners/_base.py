@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import torch
@@ -44,6 +44,7 @@ class Learner(nn.Module, ABC):
         chunk_size: Tasks whose graphs are in memory at once in :meth:`backward`; ``None``: one in a loop, all in vmap.
         n_inner_steps: Number of inner steps as trained; ``None``: the method has none.
         continues: Whether :meth:`adapt` takes ``start=``, an earlier result to go on from.
+        plays: Whether tasks are played, so that :func:`metalearn.evaluate` scores by :meth:`returns`.
         registry: Every learner class that was imported, by its name.
         revision: Raised when a change of the class moves the numbers that it gives.
 
@@ -68,6 +69,7 @@ class Learner(nn.Module, ABC):
     registry: ClassVar[dict[str, type[Learner]]] = {}
     revision: ClassVar[int] = 1
     continues: ClassVar[bool] = False
+    plays: ClassVar[bool] = False
     steps_on: ClassVar[str | None] = None  # the child whose weights inner steps move
     n_inner_steps: int | None = None
 
@@ -159,6 +161,10 @@ class Learner(nn.Module, ABC):
             total = total + loss.detach()
         assert isinstance(total, Tensor)
         return total
+
+    def returns(self, batch: Any, steps: Sequence[int | None], generator: torch.Generator | None = None) -> Tensor:
+        """Play a batch of tasks; return each one's mean return after each number of steps ``[n_tasks, len(steps)]``."""
+        raise ValueError(f"{type(self).__name__} does not play: it is scored by its predictions")
 
     def update_statistics(self, batches: Iterable[Any]) -> None:
         """Estimate the stored statistics of all ``"frozen"`` layers over batches; ``fit`` calls it.

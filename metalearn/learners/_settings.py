@@ -25,6 +25,7 @@ from metalearn.networks import (
     TokenWeights,
     WarpDecoder,
 )
+from metalearn.rl.policies import CategoricalPolicy, GaussianPolicy, TabularPolicy
 
 LEARNERS = {name: getattr(learners, name) for name in learners.__all__ if name != "Learner"}
 NETWORKS: dict[str, type[nn.Module]] = {
@@ -41,6 +42,9 @@ NETWORKS: dict[str, type[nn.Module]] = {
     "BagOfTokens": BagOfTokens,
     "TextTransformer": TextTransformer,
     "TokenWeights": TokenWeights,
+    "GaussianPolicy": GaussianPolicy,
+    "CategoricalPolicy": CategoricalPolicy,
+    "TabularPolicy": TabularPolicy,
 }
 _LOSS_NAMES = ["cross_entropy", "nll_loss", "multi_margin_loss", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"]
 LOSSES: dict[str, Callable[..., Tensor]] = {name: getattr(F, name) for name in _LOSS_NAMES}

@@ -12,7 +12,7 @@ from metalearn.networks.norms import (
     set_statistics,
 )
 from metalearn.networks.pictures import PaintDecoder, PairReader, WarpDecoder
-from metalearn.networks.recurrent import LSTMCell
+from metalearn.networks.recurrent import GRUCell, LSTMCell
 from metalearn.networks.text import BagOfTokens, TextTransformer, TokenWeights
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "BagOfTokens",
     "BatchStatistics",
     "Conv4",
+    "GRUCell",
     "LSTMCell",
     "Moments",
     "PaintDecoder",

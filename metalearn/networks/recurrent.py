@@ -38,3 +38,38 @@ class LSTMCell(nn.Module):
         enter, keep, candidate, leave = self.gates(torch.cat([x, hidden], -1)).chunk(4, -1)
         cell = keep.sigmoid() * cell + enter.sigmoid() * candidate.tanh()
         return leave.sigmoid() * cell.tanh(), cell
+
+
+class GRUCell(nn.Module):
+    r"""A gated recurrent unit as matrix products, so that ``torch.func.vmap`` has rules for all of it.
+
+    With gates :math:`z` and :math:`r` of the input and the state :math:`h`, the new state is
+    :math:`(1 - z) \tanh(W x + r \, (U h + b)) + z h`, as in ``nn.GRUCell``.
+
+    Args:
+        n_inputs: Size of the input.
+        n_hidden: Size of the hidden state.
+
+    Reference:
+        Cho, van Merriënboer, Gulcehre, Bahdanau, Bougares, Schwenk, Bengio: Learning Phrase Representations using RNN
+        Encoder-Decoder for Statistical Machine Translation, 2014, arXiv 1406.1078.
+
+    Example:
+        >>> import torch
+        >>> from metalearn.networks import GRUCell
+        >>> GRUCell(3, 5)(torch.zeros(2, 3), torch.zeros(2, 5)).shape
+        torch.Size([2, 5])
+    """
+
+    def __init__(self, n_inputs: int, n_hidden: int) -> None:
+        super().__init__()
+        self.n_hidden = n_hidden
+        self.inputs = nn.Linear(n_inputs, 3 * n_hidden)  # reset, keep, candidate
+        self.states = nn.Linear(n_hidden, 3 * n_hidden)
+
+    def forward(self, x: Tensor, hidden: Tensor) -> Tensor:
+        """Return the new state ``[n, n_hidden]`` after an input ``[n, n_inputs]``."""
+        reset_x, keep_x, new_x = self.inputs(x).chunk(3, -1)
+        reset_h, keep_h, new_h = self.states(hidden).chunk(3, -1)
+        new = torch.tanh(new_x + (reset_x + reset_h).sigmoid() * new_h)
+        return torch.lerp(new, hidden, (keep_x + keep_h).sigmoid())

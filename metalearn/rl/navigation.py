@@ -34,7 +34,7 @@ class Navigation(Environment):
         fits the returns that they report. The scale of an action is the code's, too.
 
     Taught in:
-        Learning to act.
+        Meta-reinforcement learning.
 
     Example:
         >>> import torch

@@ -26,6 +26,7 @@ class Policy(nn.Module, ABC):
 
     Attributes:
         config: The constructor's arguments, from which a saved policy is built again.
+        sizes: Size of an observation, and size or number of the actions.
 
     Example:
         >>> import torch
@@ -36,6 +37,7 @@ class Policy(nn.Module, ABC):
     """
 
     config: dict[str, Any]
+    sizes: tuple[int, int]
 
     @abstractmethod
     def forward(self, params: Params, observations: Tensor) -> Distribution:
@@ -81,6 +83,7 @@ class GaussianPolicy(Policy):
         if not init_std > 0:
             raise ValueError(f"init_std must be above 0, got {init_std}")
         self.config = {"sizes": list(sizes), "init_std": init_std}
+        self.sizes = (sizes[0], sizes[-1])
         self.mean = _glorot(MLP(sizes))
         self.log_std = nn.Parameter(torch.full((sizes[-1],), math.log(init_std)))
 
@@ -121,6 +124,7 @@ class CategoricalPolicy(Policy):
     def __init__(self, sizes: Sequence[int]) -> None:
         super().__init__()
         self.config = {"sizes": list(sizes)}
+        self.sizes = (sizes[0], sizes[-1])
         self.logits = _glorot(MLP(sizes))
 
     def forward(self, params: Params, observations: Tensor) -> Distribution:
@@ -150,6 +154,7 @@ class TabularPolicy(CategoricalPolicy):
     def __init__(self, n_states: int, n_actions: int) -> None:
         Policy.__init__(self)
         self.config = {"n_states": n_states, "n_actions": n_actions}
+        self.sizes = (n_states, n_actions)
         self.table = nn.Parameter(torch.zeros(n_states, n_actions))
 
     def forward(self, params: Params, observations: Tensor) -> Distribution:
