@@ -69,17 +69,16 @@ def test_a_trust_region_is_stepped_through_by_plain_descent(record: Record) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["navigation", "cart_poles"])
+@pytest.mark.parametrize("name", ["navigation"])
 def test_shipped_weights_give_the_recorded_returns(name: str) -> None:
     record = experiments.load(name)
     learner = metalearn.pretrained("maml", name, n_way=None, n_shot=None)
     assert isinstance(learner, MAMLRL)
-    learner.n_test_episodes = 5  # of as many tasks, but fewer episodes than the record has
     env = source(record.content["data"]["name"])
-    scores = evaluate(learner, env.tasks(n_tasks=50), 200, [0, 1, 2], seed=3)
+    scores = evaluate(learner, env.tasks(n_tasks=20), 60, [0, 1, 2], seed=3)
     for k, score in scores.items():
         recorded = record.score("MAML", n_steps=k)
-        assert abs(score.mean - recorded.mean) < 0.1 * abs(recorded.mean) + 2 * score.ci95, k
+        assert abs(score.mean - recorded.mean) < 2 * score.ci95, k  # of other tasks
 
 
 def test_maml_finds_the_goal_within_the_published_distance_of_the_paper() -> None:

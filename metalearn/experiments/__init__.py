@@ -32,7 +32,7 @@ STANDING = (  # the order of the queue; a file here for each
     *("linear_problems", "ciphers", "in_context"),
     *("sites", "slides"),
     *("bandits", "games"),
-    *("navigation", "cart_poles"),
+    "navigation",
 )
 
 

@@ -9,7 +9,7 @@ FIT = {"outer_lr": 1e-2, "schedule": "cosine", "max_grad_norm": 1.0, "validate_e
 SIZES = {  # of RL²: its options, its training, and the tasks of an outer step, which are played eight times
     (2, 20): (SHORT, {"n_steps": 2_000, "max_seconds": 120}, 64),
     (5, 10): (SHORT, {"n_steps": 4_000, "max_seconds": 120}, 64),
-    (5, 100): (LONG, {"n_steps": 2_000, "max_seconds": 300}, 32),
+    (5, 100): (LONG, {"n_steps": 2_000, "max_seconds": 600, "validate_every": 1_000}, 64),
 }
 PLAYERS = {"random": 1.0, "greedy": 1.0, "epsilon-greedy": 0.1, "UCB1": 0.2, "Thompson": 1.0}
 
