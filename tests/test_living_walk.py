@@ -83,7 +83,7 @@ def compare(page: Page) -> None:
         assert shown["means"][k] == pytest.approx(played.returns.mean().item(), abs=1e-9)
         if k < STEPS:
             seen = learner._experience(params, played)
-            moved = learner._step(params, seen, k, create_graph=False)
+            moved = learner._step(params, seen, k)
             for name, value in params_of(shown["steps"][k + 1]["numbers"]).items():
                 assert torch.allclose(value, moved[name], rtol=1e-5, atol=1e-7), (k, name)
 
