@@ -18,8 +18,9 @@ from metalearn.rl import MAMLRL, GaussianPolicy
 
 TARGET = Path(__file__).resolve().parents[1] / "book/_static/living/weights_navigation.js"
 HEAD = """\
-// Written by tools/living_walk.py from pretrained("maml", "navigation"): do not edit. Numbers are float32, little-endian
-// in base64: for each layer its weight, row by row, then its bias; at the end the logarithms of the deviations.
+// Written by tools/living_walk.py from pretrained("maml", "navigation"): do not edit. Numbers are float32,
+// little-endian in base64: for each layer its weight, row by row, then its bias; at the end the logarithms of the
+// deviations.
 (() => {
   const living = (window.living = window.living || {});
   living.policyOfWalks = {

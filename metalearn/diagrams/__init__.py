@@ -13,9 +13,8 @@ from metalearn.diagrams.prototypes import draw_prototypes
 from metalearn.diagrams.representative import draw_representative
 from metalearn.diagrams.springs import draw_pair_loss, draw_springs
 from metalearn.diagrams.towers import draw_two_towers
-from metalearn.diagrams.trial_and_error import draw_cloud, draw_trial_and_error
-from metalearn.diagrams.unlabelled import draw_unlabelled_tasks
 from metalearn.diagrams.trial_and_error import draw_cloud, draw_clouds, draw_trial_and_error
+from metalearn.diagrams.unlabelled import draw_unlabelled_tasks
 from metalearn.diagrams.unrolled_rule import draw_unrolled_rule
 from metalearn.diagrams.vote import draw_vote
 from metalearn.diagrams.writers import draw_writers

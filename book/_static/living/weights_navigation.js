@@ -1,5 +1,6 @@
-// Written by tools/living_walk.py from pretrained("maml", "navigation"): do not edit. Numbers are float32, little-endian
-// in base64: for each layer its weight, row by row, then its bias; at the end the logarithms of the deviations.
+// Written by tools/living_walk.py from pretrained("maml", "navigation"): do not edit. Numbers are float32,
+// little-endian in base64: for each layer its weight, row by row, then its bias; at the end the logarithms of the
+// deviations.
 (() => {
   const living = (window.living = window.living || {});
   living.policyOfWalks = {
