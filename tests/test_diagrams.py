@@ -306,6 +306,8 @@ def test_the_cloud_moves_as_an_evolution_strategy_with_ranks_does(axes):
     ((start, end, _),) = arrows_of(axes)
     assert start == (0, 0)
     assert torch.cosine_similarity(step, torch.tensor(end).double(), dim=0) > 1 - 1e-6
+
+
 def test_only_a_learner_that_acts_has_an_arrow_into_its_support_set(axes):
     diagrams.draw_own_support(axes)
     boxes = {text.get_position(): text.get_text() for text in axes.texts if text.get_bbox_patch()}
@@ -314,6 +316,8 @@ def test_only_a_learner_that_acts_has_an_arrow_into_its_support_set(axes):
     assert into[0] == r"$\theta$" and "collected" in into[1]
     assert [end for start, end, _ in steps if "given" in end] == [r"$\mathcal{S}$ is given"]  # from the task alone
     assert sum(start == r"$\theta$" and "adapt" in end for start, end, _ in steps) == 2
+
+
 def test_the_diagram_of_unlabelled_tasks_marks_its_errors(axes):
     """Four clusters: one right, one of two classes, one of a single image, which makes no class, one right."""
     images = torch.arange(8).reshape(8, 1, 1, 1).expand(8, 1, 4, 4) / 10
