@@ -160,7 +160,7 @@ def resolve(name: str) -> Any:
 
 
 def test_every_public_name_is_on_an_api_page() -> None:
-    pages = [parse(f"book/{name}.html") for name in ("api", "api_acting")]
+    pages = [parse(f"book/{name}.html") for name in ("api", "api_acting", "api_judging")]
     entries = [entry for page in pages for entry in page.select("dl.function > dt, dl.class > dt, dl.exception > dt")]
     documented = [resolve(str(entry["id"])) for entry in entries if entry.has_attr("id")]
     assert len(PUBLIC) > 40
@@ -253,7 +253,11 @@ def opened(browser: Browser, address: str) -> Iterator[Opened]:
 
 # One listing of source code stands for all, and one group of the API, which has hundreds of like parts, for the others.
 OPENED = [page for page in PAGES if page != "index.html" and not page.startswith("_modules/metalearn/")]
-EXAMINED = {"book/api.html": "section#learners", "book/api_acting.html": "section#search"}
+EXAMINED = {
+    "book/api.html": "section#learners",
+    "book/api_acting.html": "section#search",
+    "book/api_judging.html": "section#diagnosis",
+}
 
 
 @pytest.mark.parametrize("path", [*OPENED, "_modules/metalearn/episodes.html"])
