@@ -23,6 +23,7 @@ __all__ = [
     "StorageWeakRef",
     "TorchDispatchMode",
     "compile_graph",
+    "draw_gamma",
     "is_traced",
     "is_transformed",
     "trace",
@@ -33,6 +34,13 @@ __all__ = [
     "unwrapped",
     "wants_gradient",
 ]
+
+
+def draw_gamma(shape: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Draw a gamma variate of rate 1 for each shape; torch's distributions take no generator."""
+    drawn: Tensor = torch._standard_gamma(shape, generator=generator)
+    return drawn
+
 
 AnyBatchNorm = _BatchNorm  # what BatchNorm1d, 2d, 3d and SyncBatchNorm are, lazy ones too
 AnyConvolution = _ConvNd  # what Conv1d, 2d, 3d and the transposed ones are

@@ -28,6 +28,7 @@ from metalearn.learners import (
     ANIL,
     ESMAML,
     MAML,
+    Contrastive,
     EvolvedRule,
     HyperNetwork,
     ImplicitMAML,
@@ -43,6 +44,7 @@ from metalearn.learners import (
     Reptile,
     Shrinkage,
     Siamese,
+    SoftKMeans,
     Transfer,
 )
 from metalearn.networks import MLP, Conv4, RelationModule, convert_norms
@@ -53,6 +55,7 @@ LABELS = ["pear", "apple", "pear", "fig", "apple"]
 NAMES = ("apple", "fig", "pear")
 FACTORIES = {  # a new learner is entered here, and passes
     "ANIL": lambda norm: ANIL(Conv4(channels=4, norm=norm), MLP([4, 3]), 0.1, 2),
+    "Contrastive": lambda norm: Contrastive(Conv4(channels=4, norm=norm), n_features=4, n_projection=3),
     "ESMAML": lambda norm: ESMAML(Conv4(3, channels=4, norm=norm), 1e-3, 2, n_directions=3),
     "EvolvedRule": lambda norm: EvolvedRule(Conv4(3, channels=4, norm=norm), 2),
     "HyperNetwork": lambda norm: HyperNetwork(Conv4(channels=4, norm=norm), MLP([4, 3]), 3, n_hidden=8, n_embedding=4),
@@ -72,6 +75,7 @@ FACTORIES = {  # a new learner is entered here, and passes
     "Reptile": lambda norm: Reptile(Conv4(3, channels=4, norm=norm), 0.1, 2, batch_size=2),
     "Shrinkage": lambda norm: Shrinkage(Conv4(channels=4, norm=norm), 3),
     "Siamese": lambda norm: Siamese(Conv4(channels=4, norm=norm), pair_loss="logistic"),
+    "SoftKMeans": lambda norm: SoftKMeans(Conv4(channels=4, norm=norm)),
     "Transfer": lambda norm: Transfer(Conv4(channels=4, norm=norm), 7, encoder_lr=0.01, n_inner_steps=3),
 }
 

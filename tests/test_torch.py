@@ -140,3 +140,11 @@ def test_a_rule_replaces_an_operator_of_a_trace():
     graph = _torch.trace(lambda *parts: [parts[0] @ parts[2], parts[1] @ parts[2]], [wide, narrow, right], rules)
     torch.testing.assert_close(graph(wide, narrow, right), [wide @ right, narrow @ right])
     assert graph.code.count("mm.default") == 1
+
+
+def test_gamma_variates_come_from_the_generator_and_have_their_mean_and_variance():
+    shape = torch.tensor([0.5, 3.0]).repeat(20_000, 1)
+    first, second = (_torch.draw_gamma(shape, torch.Generator().manual_seed(1)) for _ in range(2))
+    assert torch.equal(first, second)
+    assert first.mean(0).tolist() == pytest.approx([0.5, 3.0], rel=0.05)
+    assert first.var(0).tolist() == pytest.approx([0.5, 3.0], rel=0.1)

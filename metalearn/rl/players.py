@@ -8,6 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from metalearn._torch import draw_gamma
 from metalearn.learners._checks import positive
 from metalearn.rl.dynamic import bayes_optimal_table, gittins_index
 from metalearn.rl.trials import Player, Trials
@@ -192,7 +193,7 @@ class Thompson(CountingPlayer):
 
     def choose(self, wins: Tensor, losses: Tensor, generator: torch.Generator | None) -> Tensor:
         """Return the arms ``[n]``."""
-        gammas = torch._standard_gamma(torch.stack([wins + 1, losses + 1]).double(), generator=generator)
+        gammas = draw_gamma(torch.stack([wins + 1, losses + 1]).double(), generator)
         return (gammas[0] / gammas.sum(0)).argmax(1)
 
 
