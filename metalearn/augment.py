@@ -15,8 +15,8 @@ COARSE = 5  # points a side of the field by which images are bent; it is smooth 
 class Augment:
     """Change each image of a batch at random: first its geometry, in one resampling, then single pixels.
 
-    What moves in from outside is 0. All numbers are strengths, 0 for none; each image draws its own amounts, uniformly
-    between minus and plus the strength.
+    What moves in from outside is 0. All numbers are strengths, 0 for none; each image draws its own shift, rotation,
+    scale and shear, uniformly between minus and plus the strength.
 
     Args:
         shift: Pixels along each axis.

@@ -186,7 +186,7 @@ def self_train(
     """Label what has no label, adapt again to labelled examples and confident pseudo-labels, and go on so.
 
     Every round adapts anew: to the support, and to the unlabelled examples that the round before was sure of, with its
-    labels for them. So a label may be given up, but wrong ones that draw the learner towards them confirm themselves.
+    labels for them. So a label may be given up, but wrong ones that draw the learner towards them may stay.
 
     Args:
         learner: A learner in ``eval`` mode that classifies; it is not changed.

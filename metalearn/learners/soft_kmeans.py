@@ -23,8 +23,8 @@ class SoftKMeans(EncoderLearner):
     Support examples of the label -1 are unlabelled. Prototypes :math:`c_n` start as those of a prototypical network. In
     a refinement each unlabelled :math:`x` belongs to class :math:`n` by the share :math:`w_n(x)`, the softmax of
     :math:`-\lVert f_\theta(x) - c_n \rVert^2`, and :math:`c_n` becomes the mean over labelled examples, with weight 1,
-    and unlabelled ones, with weight :math:`w_n`. Classes of which there is no labelled example, the distractors, are
-    ignored by ``"none"``; the others learn to leave their images out:
+    and unlabelled ones, with weight :math:`w_n`. Unlabelled images of other classes are distractors: ``"none"`` does
+    not heed them, the other options can learn to leave them out:
 
     * ``"cluster"``: a further cluster, at the origin, of the learned width :math:`r`, takes its share;
     * ``"mask"``: shares are multiplied by :math:`\sigma(-\gamma_n (d_n(x) - \beta_n))`, where :math:`d_n` is the
