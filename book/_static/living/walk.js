@@ -1,8 +1,8 @@
 // A point that looks for a goal it does not see, and the policy that adapts to it (chapter 11).
 //
 // A policy is {network, logStd}: from a place to the mean of a normal distribution over moves, the logarithms of whose
-// deviations stand beside. An episode is {places, moves, rewards}: where it was before each step and at the end, moves as
-// they were drawn, and minus the distances that were left.
+// deviations stand beside. An episode is {places, moves, rewards}: where it was before each step and at the end, moves
+// as they were drawn, and minus the distances that were left.
 (() => {
   const living = (window.living = window.living || {});
   const { sizes, numbers, innerRates } = living.policyOfWalks;
