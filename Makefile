@@ -22,8 +22,9 @@ help:  ## List the commands
 
 book: $(INSTALLED)  ## Build the book into _build/html
 	@# Sphinx reports a fault only when it reads a page, and copies the style only when it writes one: read all again
-	@# after a failure, and when the style or an extension changed.
-	@[ -e $(BUILT) ] && [ -z "$$(find book/_static book/_ext -newer $(BUILT))" ] || rm -rf _build/.doctrees
+	@# after a failure, and when the style or an extension changed; or the API's pages, to which the source code links.
+	@[ -e $(BUILT) ] && [ -z "$$(find book/_static book/_ext book/api*.md -newer $(BUILT))" ] || \
+	  rm -rf _build/.doctrees _build/html/_modules
 	@rm -f $(BUILT)
 	@$(BIN)/jupyter-book build . --toc book/_toc.yml -W -n --keep-going -q >/dev/null
 	@touch $(BUILT)

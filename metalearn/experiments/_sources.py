@@ -40,7 +40,6 @@ FAMILIES: dict[str, Callable[[], Any]] = {  # sources that make their tasks them
     "bandits_5_10": partial(rl.BanditFamily, 5, 10),
     "bandits_5_100": partial(rl.BanditFamily, 5, 100),
     "subtraction": rl.subtraction_games,
-    "cart_poles": rl.CartPoles,
     "navigation": rl.Navigation,
     "navigation_shown": partial(rl.Navigation, show_goal=True),
 }
