@@ -78,6 +78,15 @@ def test_ranks_do_not_depend_on_the_scale():
     assert centred_ranks(losses).tolist() == [0.25, -0.375, 0.5, -0.375, 0.0]
     assert torch.equal(centred_ranks(losses), centred_ranks(losses.exp()))
     assert centred_ranks(torch.tensor([7.0])).tolist() == [-0.5]
+    assert centred_ranks(torch.tensor([3, 1, 2])).tolist() == [0.5, -0.5, 0.0]  # counts of errors are losses, too
+    assert centred_ranks(torch.tensor([-math.inf, 1.0, 2.0])).tolist() == [0.5, -0.5, 0.0]
+
+
+def test_losses_may_be_counts():
+    found, losses = estimate(lambda x: (x > 0).sum(1), torch.zeros(2), torch.tensor([[2.0, 2.0]]), 0.5)
+    assert losses.tolist() == [2, 0] and found.tolist() == [4.0, 4.0]
+    found, _ = estimate(lambda x: (x > 0).sum(1), torch.zeros(2), torch.tensor([[2.0, 2.0]]), 0.5, ranks=True)
+    assert found.tolist() == [2.0, 2.0]
 
 
 def test_as_many_orthogonal_pairs_as_parameters_give_the_gradient_of_a_quadratic():
@@ -90,7 +99,8 @@ def test_as_many_orthogonal_pairs_as_parameters_give_the_gradient_of_a_quadratic
     options = {"n_pairs": 5, "sigma": 0.7, "kind": "orthogonal"}
     gradient, loss = es_gradient(value, point, generator=seeded(), **options)
     torch.testing.assert_close(gradient, hessian @ point + slope)
-    assert loss > value(point) - 100
+    rows = perturbations(5, 5, "orthogonal", generator=seeded(), dtype=torch.float64)
+    torch.testing.assert_close(loss, torch.stack([value(point + 0.7 * row) for row in [*rows, *-rows]]).mean())
     fewer, _ = es_gradient(value, point, generator=seeded(), **{**options, "n_pairs": 4})
     assert (fewer - gradient).norm() > 0.1
 
@@ -165,6 +175,8 @@ def test_impossible_numbers_are_refused():
         estimate(lambda x: x.sum(1), zero, torch.ones(2, 4), 0.1)
     with pytest.raises(ValueError, match=r"one number a candidate, \[4\], got \[4, 3\]"):
         estimate(lambda x: x, zero, torch.ones(2, 3), 0.1)
+    with pytest.raises(ValueError, match=r"how must be one of \['vmap', 'loop'\], got 'auto'"):
+        es_gradient(lambda x: x.sum(), zero, how="auto")
     with pytest.raises(ValueError, match=r"3 orthogonal directions at most .*, got n_pairs=4"):
         es_variance(zero, 4, "orthogonal")
     with pytest.raises(ValueError, match="noise must be at least 0"):
@@ -260,6 +272,12 @@ def test_cma_finds_a_narrow_valley_and_is_reproducible():
     torch.testing.assert_close(first.best, torch.tensor([1.0, -1.0]), atol=0.01, rtol=0)
     assert first.loss == first.losses.min() == first.history.min()
     torch.testing.assert_close(first.covariances[0], 0.09 * torch.eye(2), rtol=1e-3, atol=0)
+    assert torch.equal(first.means[0], torch.zeros(2))
+    better = first.candidates[0][first.losses[0].argsort()][:3]  # half of six; the nearer to the best, the heavier
+    weights = torch.tensor([math.log(3.5) - math.log(k) for k in (1, 2, 3)])
+    torch.testing.assert_close(first.means[1], weights @ better / weights.sum(), rtol=1e-4, atol=1e-5)
+    moved = (first.mean - torch.tensor([1.0, -1.0])).norm()
+    assert moved < 1e-3 and not torch.equal(first.mean, first.means[-1]) and 0 < first.sigma < 0.3
     spread = torch.linalg.eigvalsh(first.covariances[-1])
     assert spread[1] > 20 * spread[0]  # the cloud has learned the valley's shape: 100.. to 1 in curvature
 

@@ -131,6 +131,29 @@ def test_frozen_weights_stay_and_the_others_move_as_before():
     assert adapted.keys() == {"model.2.weight", "model.2.bias"}
     learner.backward(waves(), seeded())
     assert learner.model[0].weight.grad is None and learner.model[2].weight.grad.any()
+    model = smooth()
+    model[0].requires_grad_(False)  # before the learner is built
+    early = ESMAML(model, 0.1, 2, n_directions=2, inner_sigma=0.3, loss_fn=F.mse_loss).double()
+    torch.testing.assert_close(early.adapt(task.support_x, task.support_y), adapted)
+
+
+def test_both_sides_of_a_pair_meet_the_same_dropout():
+    model = nn.Sequential(nn.Linear(1, 4), nn.Dropout(0.5), nn.Linear(4, 1))
+    learner, batch = (
+        ESMAML(model, 0.1, inner_sigma=1e-4, n_directions=4, loss_fn=F.mse_loss),
+        waves().map(torch.Tensor.float),
+    )
+    move = learner.adapt(batch[0].support_x, batch[0].support_y)["model.2.bias"] - model[2].bias
+    assert move.abs() < 100  # two masks would differ by 0.1 / 1e-4
+    assert learner.backward(batch, seeded()).isfinite()
+
+
+def test_why_targets_are_mapped_over_with_the_candidates():
+    """Once torch broadcasts targets of the middle one of three maps, ``ESMAML._path`` need not expand them."""
+    x, y = torch.randn(2, 3, 4, 5, 1), torch.randn(3, 5, 1)
+    of_tasks = torch.func.vmap(lambda x, y: torch.func.vmap(lambda x: F.mse_loss(x, y))(x))
+    with pytest.raises(RuntimeError, match="must match the size"):
+        torch.func.vmap(lambda x: of_tasks(x, y))(x)
 
 
 @pytest.mark.parametrize(
@@ -146,6 +169,11 @@ def test_frozen_weights_stay_and_the_others_move_as_before():
 def test_es_maml_refuses(options, message):
     with pytest.raises(ValueError, match=message):
         es_maml(**options)
+    task = waves()[0]
+    with pytest.raises(ValueError, match="counts wrong classes, got float targets"):
+        es_maml(support_score="error").adapt(task.support_x, task.support_y)
+    with pytest.raises(ValueError, match="n_steps must be at least 0, got -1"):
+        es_maml().adapt(task.support_x, task.support_y, n_steps=-1)
 
 
 @pytest.mark.slow

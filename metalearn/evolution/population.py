@@ -137,7 +137,7 @@ def evolution_backward(
         if not own:
             raise ValueError(f"{type(learner).__name__} has no trained parameter under {under!r}: nothing can evolve")
         vector = to_vector(own).detach()
-        rows = perturbations(n_pairs, len(vector), kind, generator=generator, dtype=vector.dtype)
+        rows = perturbations(n_pairs, len(vector), kind, generator=generator, dtype=vector.dtype).to(vector.device)
 
         def losses(candidates: Tensor) -> Tensor:
             return population_losses(learner, batch, as_population(candidates, own), chunk_size=chunk_size).mean(1)
@@ -159,7 +159,7 @@ def as_population(candidates: Tensor, params: Mapping[str, Tensor]) -> dict[str,
 
 
 def candidates_per_second(
-    learner: Learner, batch: Any, n_candidates: int, how: How = "vmap", *, repeats: int = 3, sigma: float = 0.01
+    learner: Learner, batch: Any, n_candidates: int, how: How = "vmap", *, repeats: int = 3
 ) -> float:
     """Measure how many candidates a second are scored on a batch; the best of some repeats, after one to warm up.
 
@@ -169,7 +169,6 @@ def candidates_per_second(
         n_candidates: Size of the population.
         how: ``"vmap"`` or ``"loop"``.
         repeats: How often to measure.
-        sigma: Standard deviation of the perturbed parameters.
 
     Taught in:
         Trial and error, and evolution.
@@ -186,12 +185,12 @@ def candidates_per_second(
     """
     at_least_one(n_candidates=n_candidates, repeats=repeats)
     own = {name: param for name, param in learner.named_parameters() if param.requires_grad}
-    generator = torch.Generator().manual_seed(0)
-    rows = perturbations(n_candidates, to_vector(own).numel(), generator=generator)
-    population = as_population(to_vector(own).detach() + sigma * rows, own)
+    vector = to_vector(own).detach()
+    rows = perturbations(n_candidates, len(vector), generator=torch.Generator(vector.device).manual_seed(0))
+    population = as_population(vector + 0.01 * rows.to(vector), own)
     times = []
     for _ in range(repeats + 1):
         begun = time.perf_counter()
-        population_losses(learner, batch, population, how=how)
+        population_losses(learner, batch, population, how=how).sum().item()  # a number is there when a GPU is done
         times.append(time.perf_counter() - begun)
     return n_candidates / min(times[1:])
