@@ -79,8 +79,7 @@ def population_losses(
             losses: Tensor = torch.func.vmap(one, randomness="different", chunk_size=chunk_size)(marked)
             return losses
         n = len(next(iter(population.values())))
-        each = ({name: params[i].requires_grad_() for name, params in marked.items()} for i in range(n))
-        return torch.stack([one(params) for params in each])
+        return torch.stack([one({name: params[i] for name, params in marked.items()}) for i in range(n)])
 
 
 def evolution_backward(
