@@ -65,10 +65,9 @@ def unwrapped(tensor: Tensor) -> Tensor | None:
 
 
 def wants_gradient(tensor: Tensor) -> bool:
-    """Return whether a tensor, or what transforms of ``torch.func`` have wrapped, requires a gradient."""
-    while (inner := unwrapped(tensor)) is not None:
-        tensor = inner
-    return tensor.requires_grad
+    """Return whether a tensor, or what transforms of ``torch.func`` wrapped on any level, requires a gradient."""
+    inner = unwrapped(tensor)
+    return tensor.requires_grad or (inner is not None and wants_gradient(inner))
 
 
 def trace(

@@ -78,6 +78,34 @@ def test_ranks_do_not_depend_on_the_scale():
     assert centred_ranks(losses).tolist() == [0.25, -0.375, 0.5, -0.375, 0.0]
     assert torch.equal(centred_ranks(losses), centred_ranks(losses.exp()))
     assert centred_ranks(torch.tensor([7.0])).tolist() == [-0.5]
+    assert centred_ranks(torch.tensor([3, 1, 2])).tolist() == [0.5, -0.5, 0.0]  # counts of errors are losses, too
+    assert centred_ranks(torch.tensor([-math.inf, 1.0, 2.0])).tolist() == [0.5, -0.5, 0.0]
+
+
+def test_losses_may_be_counts():
+    found, losses = estimate(lambda x: (x > 0).sum(1), torch.zeros(2), torch.tensor([[2.0, 2.0]]), 0.5)
+    assert losses.tolist() == [2, 0] and found.tolist() == [4.0, 4.0]
+    found, _ = estimate(lambda x: (x > 0).sum(1), torch.zeros(2), torch.tensor([[2.0, 2.0]]), 0.5, ranks=True)
+    assert found.tolist() == [2.0, 2.0]
+    rows = torch.tensor([[2.0, 2.0]], dtype=torch.float64)
+    found, _ = estimate(lambda x: (x > 0).sum(1), torch.zeros(2).double(), rows, 0.5, antithetic=False)
+    assert found.tolist() == [8.0, 8.0]
+
+
+@pytest.mark.parametrize("ranks", [False, True])
+@pytest.mark.parametrize("antithetic", [False, True])
+def test_without_pairs_as_many_candidates_are_drawn(antithetic, ranks):
+    def value(x):
+        return (x - torch.tensor([1.0, 2.0])).square().sum(-1)
+
+    options, seen = {"antithetic": antithetic, "ranks": ranks}, []
+    found, loss = es_gradient(
+        lambda x: (seen.append(0), value(x))[1], torch.ones(2), n_pairs=3, generator=seeded(), how="loop", **options
+    )
+    rows = perturbations(3 if antithetic else 6, 2, generator=seeded())
+    expected, losses = estimate(value, torch.ones(2), rows, 0.1, **options)
+    torch.testing.assert_close((found, loss), (expected, losses.mean()))
+    assert len(seen) == 6
 
 
 def test_as_many_orthogonal_pairs_as_parameters_give_the_gradient_of_a_quadratic():
@@ -90,7 +118,8 @@ def test_as_many_orthogonal_pairs_as_parameters_give_the_gradient_of_a_quadratic
     options = {"n_pairs": 5, "sigma": 0.7, "kind": "orthogonal"}
     gradient, loss = es_gradient(value, point, generator=seeded(), **options)
     torch.testing.assert_close(gradient, hessian @ point + slope)
-    assert loss > value(point) - 100
+    rows = perturbations(5, 5, "orthogonal", generator=seeded(), dtype=torch.float64)
+    torch.testing.assert_close(loss, torch.stack([value(point + 0.7 * row) for row in [*rows, *-rows]]).mean())
     fewer, _ = es_gradient(value, point, generator=seeded(), **{**options, "n_pairs": 4})
     assert (fewer - gradient).norm() > 0.1
 
@@ -124,7 +153,7 @@ def test_the_mean_is_the_gradient_of_the_smoothed_function():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("noise", [0.0, 0.5])
+@pytest.mark.parametrize("noise", [0.0, 5.0])
 def test_the_variance_is_that_of_theory(kind, noise):
     hessian, slope = quadratic()
     point, generator = torch.ones(5, dtype=torch.float64), seeded()
@@ -146,6 +175,7 @@ def test_the_variance_is_that_of_theory(kind, noise):
 @pytest.mark.parametrize("value", [0.0, 2.0])
 def test_the_variance_without_pairs_is_that_of_theory(value):
     hessian, slope = quadratic(3)
+    hessian += 2 * torch.eye(3)
     point, sigma, generator = torch.zeros(3, dtype=torch.float64), 0.4, seeded()
     rows = perturbations(400_000, 3, generator=generator, dtype=torch.float64)
     moved = sigma * rows
@@ -154,7 +184,9 @@ def test_the_variance_without_pairs_is_that_of_theory(value):
     mean, _ = estimate(lambda x: losses, point, rows, sigma, antithetic=False)
     torch.testing.assert_close(mean, single.mean(0))
     measured = (single - slope).square().sum(1).mean().item()
-    assert measured == pytest.approx(es_variance_one_sided(value, slope, hessian, 1, sigma), rel=0.03)
+    theory = es_variance_one_sided(value, slope, hessian, 1, sigma)
+    assert measured == pytest.approx(theory, rel=0.03)
+    assert es_variance_one_sided(value, slope, hessian, 4, sigma) == pytest.approx(theory / 4)
 
 
 def test_impossible_numbers_are_refused():
@@ -165,6 +197,8 @@ def test_impossible_numbers_are_refused():
         estimate(lambda x: x.sum(1), zero, torch.ones(2, 4), 0.1)
     with pytest.raises(ValueError, match=r"one number a candidate, \[4\], got \[4, 3\]"):
         estimate(lambda x: x, zero, torch.ones(2, 3), 0.1)
+    with pytest.raises(ValueError, match=r"how must be one of \['vmap', 'loop'\], got 'auto'"):
+        es_gradient(lambda x: x.sum(), zero, how="auto")
     with pytest.raises(ValueError, match=r"3 orthogonal directions at most .*, got n_pairs=4"):
         es_variance(zero, 4, "orthogonal")
     with pytest.raises(ValueError, match="noise must be at least 0"):
@@ -258,8 +292,15 @@ def test_cma_finds_a_narrow_valley_and_is_reproducible():
     second = cma_es(valley, torch.zeros(2), 0.3, n_generations=80, generator=seeded())
     assert torch.equal(first.candidates, second.candidates)
     torch.testing.assert_close(first.best, torch.tensor([1.0, -1.0]), atol=0.01, rtol=0)
-    assert first.loss == first.losses.min() == first.history.min()
+    assert first.loss == first.losses.min() == first.history.min() == valley(first.best[None])
+    assert torch.equal(first.history, first.losses.min(1).values)
     torch.testing.assert_close(first.covariances[0], 0.09 * torch.eye(2), rtol=1e-3, atol=0)
+    assert torch.equal(first.means[0], torch.zeros(2))
+    better = first.candidates[0][first.losses[0].argsort()][:3]  # half of six; the nearer to the best, the heavier
+    weights = torch.tensor([math.log(3.5) - math.log(k) for k in (1, 2, 3)])
+    torch.testing.assert_close(first.means[1], weights @ better / weights.sum(), rtol=1e-4, atol=1e-5)
+    moved = (first.mean - torch.tensor([1.0, -1.0])).norm()
+    assert moved < 1e-3 and not torch.equal(first.mean, first.means[-1]) and 0 < first.sigma < 0.3
     spread = torch.linalg.eigvalsh(first.covariances[-1])
     assert spread[1] > 20 * spread[0]  # the cloud has learned the valley's shape: 100.. to 1 in curvature
 
@@ -303,8 +344,11 @@ def test_cma_refuses(start, options, message):
         cma_es(lambda x: x, torch.zeros(2), 0.5, n_generations=1)
 
 
-def test_candidates_per_second_counts_candidates():
+def test_candidates_per_second_counts_candidates(monkeypatch):
     learner, batch = MAML(MLP([1, 4, 1]), 0.1, loss_fn=F.mse_loss), sinusoids().sample(2, 5, 5)
-    assert candidates_per_second(learner, batch, 4, "loop", repeats=1) > 0
+    clock = iter([0.0, 10.0, 10.0, 14.0, 14.0, 16.0])  # seconds: 10 to warm up, then 4, then 2
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
+    assert candidates_per_second(learner, batch, 4, "loop", repeats=2) == 2.0
+    monkeypatch.undo()
     with pytest.raises(ValueError, match="n_candidates must be at least 1"):
         candidates_per_second(learner, batch, 0)

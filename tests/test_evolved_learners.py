@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from metalearn import Episode, evaluate, fit, inner_loop, over_tasks
 from metalearn.data import sinusoids
-from metalearn.evolution import cma_es, population_losses
+from metalearn.evolution import cma_es, estimate, evolution_backward, population_losses
 from metalearn.learners import ESMAML, MAML, EvolvedRule
 from metalearn.learners._settings import from_settings, settings_of
 from metalearn.learners.evolved_rule import TERMS
@@ -80,8 +80,10 @@ def test_the_outer_estimate_is_the_gradient_of_its_own_objective(n_directions):
     learner.zero_grad()
     learner.backward(batch, seeded())
     found = {name: param.grad for name, param in learner.named_parameters()}
-    flat, estimate = inner_loop.to_vector(exact), inner_loop.to_vector(found)
-    assert (estimate - flat).norm() < 0.12 * flat.norm()  # the theory: sqrt(14 / 4000) = 0.06 is one standard deviation
+    flat, estimated = inner_loop.to_vector(exact), inner_loop.to_vector(found)
+    assert (
+        estimated - flat
+    ).norm() < 0.12 * flat.norm()  # the theory: sqrt(14 / 4000) = 0.06 is one standard deviation
     params = dict(learner.named_parameters())
     weight = params["model.2.weight"]
     with torch.no_grad():
@@ -131,6 +133,50 @@ def test_frozen_weights_stay_and_the_others_move_as_before():
     assert adapted.keys() == {"model.2.weight", "model.2.bias"}
     learner.backward(waves(), seeded())
     assert learner.model[0].weight.grad is None and learner.model[2].weight.grad.any()
+    model = smooth()
+    model[0].requires_grad_(False)  # before the learner is built
+    early = ESMAML(model, 0.1, 2, n_directions=2, inner_sigma=0.3, loss_fn=F.mse_loss).double()
+    torch.testing.assert_close(early.adapt(task.support_x, task.support_y), adapted)
+
+
+def test_the_moved_weights_take_their_own_columns_of_the_directions():
+    learner, task = es_maml(n_directions=2, inner_sigma=0.3), waves()[0]
+    learner.model[0].requires_grad_(False)
+    head = inner_loop.to_vector({name: p.detach() for name, p in learner.model[2].named_parameters()})
+
+    def losses(heads):
+        hidden = learner.model[:2](task.support_x)
+        return torch.stack([F.mse_loss(F.linear(hidden, h[None, :4], h[4:]), task.support_y) for h in heads]).detach()
+
+    slope, _ = estimate(losses, head, learner.directions[0, :, 8:], 0.3)
+    adapted = inner_loop.to_vector(learner.adapt(task.support_x, task.support_y, n_steps=1))
+    torch.testing.assert_close(adapted, head - 0.1 * slope)
+
+
+def test_the_outer_step_takes_its_options():
+    options = {"n_pairs": 3, "sigma": 0.4, "ranks": True}
+    learner, other = es_maml(**options), es_maml()
+    losses = learner.backward(waves(), seeded()), evolution_backward(other, **options)(waves(), seeded())
+    torch.testing.assert_close(*losses)
+    torch.testing.assert_close(*([p.grad for p in each.parameters()] for each in (learner, other)))
+
+
+def test_both_sides_of_a_pair_meet_the_same_dropout():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(1, 4), nn.Dropout(0.5), nn.Linear(4, 1))
+    learner = ESMAML(model, 0.1, inner_sigma=1e-7, n_directions=4, n_pairs=2, loss_fn=F.mse_loss).double()
+    batch = waves()
+    move = learner.adapt(batch[0].support_x, batch[0].support_y)["model.2.bias"] - model[2].bias
+    assert move.abs() < 100  # two masks would differ by 0.1 / 1e-7
+    assert learner.backward(batch, seeded()).isfinite()
+
+
+def test_why_targets_are_mapped_over_with_the_candidates():
+    """Once torch broadcasts targets of the middle one of three maps, ``ESMAML._path`` need not expand them."""
+    x, y = torch.randn(2, 3, 4, 5, 1), torch.randn(3, 5, 1)
+    of_tasks = torch.func.vmap(lambda x, y: torch.func.vmap(lambda x: F.mse_loss(x, y))(x))
+    with pytest.raises(RuntimeError, match="must match the size"):
+        torch.func.vmap(lambda x: of_tasks(x, y))(x)
 
 
 @pytest.mark.parametrize(
@@ -146,6 +192,11 @@ def test_frozen_weights_stay_and_the_others_move_as_before():
 def test_es_maml_refuses(options, message):
     with pytest.raises(ValueError, match=message):
         es_maml(**options)
+    task = waves()[0]
+    with pytest.raises(ValueError, match="counts wrong classes, got float targets"):
+        es_maml(support_score="error").adapt(task.support_x, task.support_y)
+    with pytest.raises(ValueError, match="n_steps must be at least 0, got -1"):
+        es_maml().adapt(task.support_x, task.support_y, n_steps=-1)
 
 
 @pytest.mark.slow
@@ -228,6 +279,8 @@ def test_only_the_rule_evolves_and_the_start_is_drawn_anew():
     learner.backward(batch, seeded())
     assert learner.rule.vector.grad.any() and all(p.grad is None for p in learner.model.parameters())
     assert not torch.equal(learner.model[0].weight, before["model.0.weight"])
+    learner.loss(batch[0]).backward()  # nor is the start learned by who differentiates
+    assert all(p.grad is None for p in learner.model.parameters())
     learner.model[0].weight.requires_grad_(False)
     kept, moved = learner.model[0].weight.clone(), learner.model[2].weight.clone()
     learner.backward(batch, seeded())

@@ -107,6 +107,7 @@ def test_a_trial_summarises_its_losses():
     assert trial.mean == 3.0
     assert trial.ci95 == pytest.approx(1.96 * math.sqrt(14 / 3) / 2)
     assert Trial({}, torch.tensor([1.0, math.nan])).mean == math.inf
+    assert Trial({}, torch.tensor([1.0, -math.inf])).mean == math.inf
 
 
 def test_random_search_keeps_every_trial_on_the_same_tasks():

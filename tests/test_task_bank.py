@@ -8,7 +8,7 @@ from torch import nn
 from torch.distributions import MultivariateNormal
 from torch.nn import functional as F
 
-from metalearn import Episode, evaluate, fit, over_tasks
+from metalearn import Episode, EpisodeList, evaluate, fit, over_tasks
 from metalearn.data import linear_problems, sinusoids
 from metalearn.experiments._closed import RidgeRegression
 from metalearn.learners import TaskBank
@@ -99,6 +99,23 @@ def test_no_iteration_lowers_the_likelihood_and_at_the_end_its_gradient_is_zero(
     adapted = learner.adapt(both[0][7], both[1][7])
     torch.testing.assert_close(bank.means[7], adapted["mean"].detach())
     torch.testing.assert_close(bank.covariances[7], adapted["covariance"].detach())
+
+
+def test_tasks_of_unequal_sizes_count_by_their_points():
+    learner, batch = bank_of(), many()
+    unequal = EpisodeList([task if k % 2 else shortened(task, 2) for k, task in enumerate(batch)])
+    bank = learner.em(unequal, 300)
+    assert (bank.log_likelihoods.diff() > -1e-9).all()
+    sum(-learner.log_marginal(*points(task)) for task in unequal).backward()
+    assert learner.log_noise.grad.abs() < 2e-2 < learner.log_noise.detach().exp()  # of a sum over 320 points
+
+
+def shortened(task: Episode, n: int) -> Episode:
+    return Episode(task.support_x[:n], task.support_y[:n], task.query_x[:n], task.query_y[:n])
+
+
+def points(task: Episode) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.cat([task.support_x, task.query_x]), torch.cat([task.support_y, task.query_y])
 
 
 def test_the_balanced_one_way_layout_has_a_closed_form():

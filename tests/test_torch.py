@@ -116,6 +116,8 @@ def test_a_wrapped_tensor_wants_a_gradient_as_what_it_wraps():
     with torch.no_grad():
         torch.func.vmap(note)(torch.ones(4, 3, requires_grad=True), torch.ones(4, 3))
     assert found == [[True, False]]
+    torch.func.grad(lambda weight: torch.func.vmap(note)(weight, torch.ones(2, 3)).sum())(torch.ones(2, 3))
+    assert found[1] == [True, False]
     assert _torch.wants_gradient(torch.ones(1, requires_grad=True)) and not _torch.wants_gradient(torch.ones(1))
 
 

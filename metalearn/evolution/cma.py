@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from metalearn._given import at_least_one
+from metalearn.evolution.estimate import centred_ranks
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,9 +19,9 @@ class CMAResult:
 
     Args:
         best: The candidate of the lowest loss ``[n_params]``; where losses are noisy, a lucky one.
-        mean: Centre of the last generation ``[n_params]``.
+        mean: Centre after the last generation ``[n_params]``.
         loss: Loss of ``best``.
-        sigma: Step size at the end.
+        sigma: Step size after it.
         candidates: All of them ``[n_generations, population, n_params]``.
         losses: Theirs ``[n_generations, population]``.
         means: Centre from which each generation was drawn ``[n_generations, n_params]``.
@@ -97,7 +98,8 @@ def cma_es(
         raise ValueError(f"expected a start [n_params >= 2] and sigma above 0, got {list(start.shape)} and {sigma}")
     if population is not None and population < 3:
         raise ValueError(f"population must be at least 3, got {population}")
-    draws = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
+    device = None if generator is None else generator.device
+    draws = np.random.default_rng(int(torch.randint(2**62, (), generator=generator, device=device)))
     options = {"seed": np.nan, "randn": lambda *shape: draws.standard_normal(shape), "verbose": -9}
     options |= {} if population is None else {"popsize": population}
     search = cma.CMAEvolutionStrategy(start.double().tolist(), sigma, options)
@@ -109,17 +111,10 @@ def cma_es(
         found = losses(points).detach()
         if found.shape != points.shape[:1]:
             raise ValueError(f"losses must return one number a candidate, [{len(points)}], got {list(found.shape)}")
-        search.tell(asked, _finite(found.double()).tolist())
+        search.tell(asked, centred_ranks(found).tolist())  # only the order of losses matters
         seen.append((points, found, torch.as_tensor(centre).to(start), torch.as_tensor(covariance).to(start)))
     candidates, values, means, covariances = (torch.stack(part) for part in zip(*seen, strict=True))
-    place = int(values.nan_to_num(nan=np.inf).argmin())
+    place = int(torch.where(values.isfinite(), values, torch.inf).argmin())
     best, loss = candidates.flatten(0, 1)[place], float(values.flatten()[place])
     mean = torch.as_tensor(np.array(search.mean)).to(start)
     return CMAResult(best, mean, loss, float(search.sigma), candidates, values, means, covariances)
-
-
-def _finite(losses: Tensor) -> Tensor:
-    """Return the losses with what is not finite above all others: only their order matters."""
-    finite = losses.isfinite()
-    worst = losses[finite].max() + 1 if finite.any() else losses.new_zeros(())
-    return torch.where(finite, losses, worst)

@@ -75,7 +75,8 @@ def centred_ranks(losses: Tensor) -> Tensor:
         >>> centred_ranks(torch.tensor([5.0, 1.0, 1000.0]))
         tensor([ 0.0000, -0.5000,  0.5000])
     """
-    losses = losses.nan_to_num(nan=math.inf, posinf=math.inf)
+    losses = losses if losses.is_floating_point() else losses.to(torch.get_default_dtype())
+    losses = torch.where(losses.isfinite(), losses, math.inf)
     below = (losses.unsqueeze(1) > losses).sum(1)  # [n]
     equal = (losses.unsqueeze(1) == losses).sum(1) - 1
     return ((below + equal / 2) / max(len(losses) - 1, 1) - 0.5).to(losses.dtype)
@@ -122,7 +123,7 @@ def estimate(
     found = losses(vector + sigma * moves)  # [2 * n or n]
     if found.shape != moves.shape[:1]:
         raise ValueError(f"losses must return one number a candidate, [{len(moves)}], got {list(found.shape)}")
-    fitness = centred_ranks(found) if ranks else found
+    fitness = (centred_ranks(found) if ranks else found).to(rows)
     if antithetic:
         plus, minus = fitness.chunk(2)
         fitness = (plus - minus) / 2
@@ -178,7 +179,7 @@ def es_gradient(
         The estimate, in the form of ``params``, and the mean loss of the population.
 
     Raises:
-        ValueError: If a number is out of its range.
+        ValueError: If a number is out of its range, or an option is unknown.
 
     Reference:
         Salimans, Ho, Chen, Sidor, Sutskever: Evolution Strategies as a Scalable Alternative to Reinforcement Learning,
@@ -198,10 +199,12 @@ def es_gradient(
         tensor(True)
     """
     at_least_one(n_pairs=n_pairs)
+    if how not in get_args(How):
+        raise ValueError(f"how must be one of {list(get_args(How))}, got {how!r}")
     named = {"": params} if isinstance(params, Tensor) else dict(params)
     vector = to_vector(named).detach()
     n = n_pairs if antithetic else 2 * n_pairs
-    rows = perturbations(n, len(vector), kind, generator=generator, dtype=vector.dtype)
+    rows = perturbations(n, len(vector), kind, generator=generator, dtype=vector.dtype).to(vector.device)
 
     def one(candidate: Tensor) -> Tensor:
         parts = from_vector(candidate, named)

@@ -79,8 +79,7 @@ def population_losses(
             losses: Tensor = torch.func.vmap(one, randomness="different", chunk_size=chunk_size)(marked)
             return losses
         n = len(next(iter(population.values())))
-        each = ({name: params[i].requires_grad_() for name, params in marked.items()} for i in range(n))
-        return torch.stack([one(params) for params in each])
+        return torch.stack([one({name: params[i] for name, params in marked.items()}) for i in range(n)])
 
 
 def evolution_backward(
@@ -137,7 +136,7 @@ def evolution_backward(
         if not own:
             raise ValueError(f"{type(learner).__name__} has no trained parameter under {under!r}: nothing can evolve")
         vector = to_vector(own).detach()
-        rows = perturbations(n_pairs, len(vector), kind, generator=generator, dtype=vector.dtype)
+        rows = perturbations(n_pairs, len(vector), kind, generator=generator, dtype=vector.dtype).to(vector.device)
 
         def losses(candidates: Tensor) -> Tensor:
             return population_losses(learner, batch, as_population(candidates, own), chunk_size=chunk_size).mean(1)
@@ -159,7 +158,7 @@ def as_population(candidates: Tensor, params: Mapping[str, Tensor]) -> dict[str,
 
 
 def candidates_per_second(
-    learner: Learner, batch: Any, n_candidates: int, how: How = "vmap", *, repeats: int = 3, sigma: float = 0.01
+    learner: Learner, batch: Any, n_candidates: int, how: How = "vmap", *, repeats: int = 3
 ) -> float:
     """Measure how many candidates a second are scored on a batch; the best of some repeats, after one to warm up.
 
@@ -169,7 +168,6 @@ def candidates_per_second(
         n_candidates: Size of the population.
         how: ``"vmap"`` or ``"loop"``.
         repeats: How often to measure.
-        sigma: Standard deviation of the perturbed parameters.
 
     Taught in:
         Trial and error, and evolution.
@@ -186,12 +184,12 @@ def candidates_per_second(
     """
     at_least_one(n_candidates=n_candidates, repeats=repeats)
     own = {name: param for name, param in learner.named_parameters() if param.requires_grad}
-    generator = torch.Generator().manual_seed(0)
-    rows = perturbations(n_candidates, to_vector(own).numel(), generator=generator)
-    population = as_population(to_vector(own).detach() + sigma * rows, own)
+    vector = to_vector(own).detach()
+    rows = perturbations(n_candidates, len(vector), generator=torch.Generator(vector.device).manual_seed(0))
+    population = as_population(vector + 0.01 * rows.to(vector), own)
     times = []
     for _ in range(repeats + 1):
         begun = time.perf_counter()
-        population_losses(learner, batch, population, how=how)
+        population_losses(learner, batch, population, how=how).sum().item()  # a number is there when a GPU is done
         times.append(time.perf_counter() - begun)
     return n_candidates / min(times[1:])

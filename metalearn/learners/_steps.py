@@ -79,6 +79,8 @@ class StepsLearner(Learner):
         return torch.as_tensor(total)
 
     def _adapt_from(self, start: inner_loop.Params, x: Inputs, y: Tensor, n_steps: int | None) -> Adapted:
+        if n_steps is not None and n_steps < 0:
+            raise ValueError(f"n_steps must be at least 0, got {n_steps}")
         path = self._path(start, x, y, self.n_inner_steps if n_steps is None else n_steps)
         return self.with_statistics(deque(path, maxlen=1)[0], x)
 

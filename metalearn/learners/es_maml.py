@@ -104,10 +104,7 @@ class ESMAML(StepsLearner):
         self.sigma = positive("sigma", sigma)
         self.ranks = ranks
         self.seed = seed
-        n_params, generator = (
-            sum(param.numel() for param in self._start().values()),
-            torch.Generator().manual_seed(seed),
-        )
+        n_params, generator = sum(p.numel() for p in model.parameters()), torch.Generator().manual_seed(seed)
         rows = [perturbations(n_directions, n_params, kind, generator=generator) for _ in range(n_inner_steps)]
         self.register_buffer("directions", torch.stack(rows), persistent=False)
 
@@ -123,7 +120,7 @@ class ESMAML(StepsLearner):
             # The targets are mapped over, too: torch 2.13's rule for mse_loss under several vmaps broadcasts targets of
             # fewer batch axes to the wrong one.
             targets = y.expand(len(candidates), *y.shape)
-            score = torch.func.vmap(lambda vector, y: self._score(from_vector(vector, start), x, y))
+            score = torch.func.vmap(lambda v, y: self._score(from_vector(v, start), x, y), randomness="same")
             found: Tensor = score(candidates, targets)
             return found
 
@@ -136,13 +133,13 @@ class ESMAML(StepsLearner):
     def _rows(self, start: inner_loop.Params) -> Tensor:
         """Return the directions, without the columns of frozen weights."""
         sizes = {f"model.{name}": param.numel() for name, param in self.model.named_parameters()}
-        if len(start) == len(sizes):
-            return self.directions
         parts = zip(sizes, torch.split(self.directions, list(sizes.values()), 2), strict=True)
         return torch.cat([part for name, part in parts if name in start], 2)
 
     def _score(self, params: inner_loop.Params, x: Inputs, y: Tensor) -> Tensor:
         if self.support_score == "loss":
             return self._support_loss(params, x, y)
+        if y.is_floating_point():
+            raise ValueError("support_score='error' counts wrong classes, got float targets: take 'loss'")
         logits = self.run("model", params, x)
         return (logits.argmax(-1) != y).to(logits.dtype).mean()

@@ -159,10 +159,7 @@ class EvolvedRule(StepsLearner):
     def backward(self, batch: Any, generator: torch.Generator | None = None) -> Tensor:
         """Add the estimate of the rule's gradient to ``.grad`` and return the population's mean loss."""
         if self.initialisation == "random":
-            frozen = {param: param.clone() for param in self.model.parameters() if not param.requires_grad}
             initialise_again(self.model)
-            for param, before in frozen.items():
-                param.copy_(before)
         options: dict[str, Any] = {"n_pairs": self.n_pairs, "sigma": self.sigma, "ranks": self.ranks}
         return evolution_backward(self, under="rule.", chunk_size=self.chunk_size, **options)(batch, generator)
 

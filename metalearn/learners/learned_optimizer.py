@@ -160,6 +160,8 @@ class LearnedOptimizer(StepsLearner):
 def initialise_again(module: nn.Module) -> None:
     """Draw a module's weights anew, in place, as its constructor did: by its own ``reset_parameters``, or its parts'.
 
+    Weights with ``requires_grad=False`` stay as they are.
+
     Example:
         >>> from metalearn.learners.learned_optimizer import initialise_again
         >>> from metalearn.networks import MLP
@@ -169,7 +171,10 @@ def initialise_again(module: nn.Module) -> None:
         0.01
     """
     if callable(reset := getattr(module, "reset_parameters", None)):
+        frozen = [(param, param.clone()) for param in module.parameters() if not param.requires_grad]
         reset()
+        for param, before in frozen:
+            param.copy_(before)
         return
     for part in module.children():
         initialise_again(part)

@@ -55,7 +55,7 @@ class TaskBank(EncoderLearner):
         n_features: Size of the encoder's vectors; ``None``: ``encoder.n_features``.
         noise: Initial standard deviation s of a point, above 0.
         spread: Initial standard deviation of each weight, above 0.
-        loss_fn: Task loss that ``evaluate`` may ask for; the outer objective is the marginal likelihood.
+        loss_fn: Not used: the outer objective is the marginal likelihood, scores are of mean predictions.
 
     Raises:
         ValueError: If a number is out of its range, or targets are not ``[n, 1]``.
@@ -156,7 +156,7 @@ class TaskBank(EncoderLearner):
         lowers the marginal likelihood.
 
         Args:
-            batch: Training tasks; all their points count.
+            batch: Training tasks, of unequal sizes, too; all their points count.
             n_iterations: How often, at least 1.
 
         Returns:
@@ -164,9 +164,9 @@ class TaskBank(EncoderLearner):
         """
         at_least_one(n_iterations=n_iterations)
         exact, likelihoods = copy.deepcopy(self).double(), []
-        batch = exact.take(batch)
+        batch = exact.take(batch) if isinstance(batch, Episode) else [exact.take(task) for task in batch]
         for _ in range(n_iterations):
-            mean, spread, residual, log_likelihood = exact._posteriors(batch)
+            mean, spread, residual, n_points, log_likelihood = exact._posteriors(batch)
             likelihoods.append(log_likelihood.mean())
             away = mean - mean.mean(0)  # [n_tasks, n_features]
             covariance = spread.mean(0) + away.T @ away / len(away)
@@ -174,24 +174,25 @@ class TaskBank(EncoderLearner):
             root = torch.linalg.cholesky(covariance + jitter)
             exact.prior_mean.copy_(mean.mean(0))
             exact.factor.copy_(root.tril(-1) + root.diagonal().log().diag_embed())
-            exact.log_noise.copy_(residual.mean().log() / 2)
+            exact.log_noise.copy_((residual.sum() / n_points.sum()).log() / 2)
         self.load_state_dict(exact.state_dict())
-        mean, spread, _, _ = exact._posteriors(batch)
+        mean, spread, *_ = exact._posteriors(batch)
         dtype = self.prior_mean.dtype
         return Bank(mean.to(dtype), spread.to(dtype), torch.stack(likelihoods).to(dtype))
 
-    def _posteriors(self, batch: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return, task by task, mean and covariance, the expected squared residual, and the log likelihood."""
+    def _posteriors(self, batch: Any) -> tuple[Tensor, ...]:
+        """Return, task by task, mean, covariance, expected sum of squared residuals, points, and log likelihood."""
 
-        def of_task(episode: Episode) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        def of_task(episode: Episode) -> tuple[Tensor, ...]:
             x = torch.cat([episode.support_x, episode.query_x])
             y = torch.cat([episode.support_y, episode.query_y])
             adapted, features = self.adapt(x, y), self.encode({}, x)
             left = y.squeeze(1) - features @ adapted["mean"]
             unsure = torch.einsum("ni,ij,nj->n", features, adapted["covariance"], features)
-            return adapted["mean"], adapted["covariance"], (left.square() + unsure).mean(), self.log_marginal(x, y)
+            residual, n_points = (left.square() + unsure).sum(), left.new_tensor(len(y))
+            return adapted["mean"], adapted["covariance"], residual, n_points, self.log_marginal(x, y)
 
-        found: tuple[Tensor, Tensor, Tensor, Tensor] = over_tasks(of_task, batch, self.how, module=self)
+        found: tuple[Tensor, ...] = over_tasks(of_task, batch, self.how, module=self)
         return found
 
     def _whitened(self, features: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
 
@@ -33,7 +33,7 @@ class Race(Search):
         [0]
     """
 
-    dropped_at: list[int | None] = field(default_factory=list)
+    dropped_at: list[int | None]
 
     @property
     def alive(self) -> list[int]:
@@ -53,15 +53,15 @@ def race(
 
     After every ``n_tasks`` tasks the candidate of the lowest mean is compared with each other one, by the difference
     of their losses task by task: what makes a task hard for both cancels. A candidate is dropped when the lower bound
-    of that difference's interval is above 0. The level is divided by all pairs of candidates and by all looks
-    (Bonferroni), so that the best one is dropped with a probability of about ``level`` at most; about, as the interval
-    is the normal one.
+    of that difference's interval is above 0, or when it has a loss that is not finite and the best has none. The level
+    is divided by all pairs of candidates and by all looks (Bonferroni), so that the best one is dropped with a
+    probability of about ``level`` at most; about, as the interval is the normal one.
 
     Args:
         candidates: Settings, at least two.
         score: As in :func:`random_search`.
         n_tasks: New tasks between two looks, at least 10.
-        max_tasks: Tasks of a candidate in all.
+        max_tasks: Tasks of a candidate in all, at most.
         level: Probability that the race may drop the best candidate, in (0, 1).
 
     Returns:
@@ -165,7 +165,8 @@ def numbered_tasks(
     """
     if not len(tasks):
         raise ValueError("expected the numbers of some tasks, got none")
-    drawn = [sample(stream_of(seed, f"{stream} {number}"))[0] for number in tasks]
+    device = getattr(sample, "device", "cpu")
+    drawn = [sample(stream_of(seed, f"{stream} {number}", device))[0] for number in tasks]
     parts = [(task.support_x, task.support_y, task.query_x, task.query_y) for task in drawn]
     stacked: Any = tree_map(lambda *leaves: torch.stack(leaves), *parts)
     support_x, support_y, query_x, query_y = stacked

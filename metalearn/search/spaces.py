@@ -102,12 +102,12 @@ class Choice:
 
     def draw(self, generator: torch.Generator | None = None) -> Any:
         """Draw a value."""
-        return self.values[int(torch.randint(len(self.values), (), generator=generator))]
+        return self.values[_place(len(self.values), generator)]
 
     def vary(self, value: Any, generator: torch.Generator | None = None, scale: float = 0.2) -> Any:
         """Draw another value; there is no near and far, so that the scale does not matter."""
         others = [other for other in self.values if other != value]
-        return others[int(torch.randint(len(others), (), generator=generator))]
+        return others[_place(len(others), generator)]
 
 
 Space = Mapping[str, Uniform | LogUniform | Choice]
@@ -147,9 +147,17 @@ def vary(
     names = list(space)
     if not names or set(names) != set(settings):
         raise ValueError(f"expected settings for the names of the space, {names}, got {list(settings)}")
-    name = names[int(torch.randint(len(names), (), generator=generator))]
+    name = names[_place(len(names), generator)]
     return {**settings, name: space[name].vary(settings[name], generator, scale)}
 
 
 def _number(of: Callable[..., Tensor], generator: torch.Generator | None) -> float:
-    return float(of((), generator=generator, dtype=torch.float64))
+    return float(of((), generator=generator, device=_device(generator), dtype=torch.float64))
+
+
+def _place(n: int, generator: torch.Generator | None) -> int:
+    return int(torch.randint(n, (), generator=generator, device=_device(generator)))
+
+
+def _device(generator: torch.Generator | None) -> torch.device | None:
+    return None if generator is None else generator.device

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from metalearn._given import at_least_one
+from metalearn.evaluation import Score
 from metalearn.search.spaces import Settings, Space, draw, vary
 
 TaskScore = Callable[[Settings, range], Tensor]
@@ -39,12 +40,13 @@ class Trial:
     @property
     def mean(self) -> float:
         """Mean loss; what is not finite counts as infinite."""
-        return self.losses.double().nan_to_num(nan=math.inf, posinf=math.inf).mean().item()
+        losses = self.losses.double()
+        return torch.where(losses.isfinite(), losses, math.inf).mean().item()
 
     @property
     def ci95(self) -> float:
         """Half-width of the 95 % interval of the mean, 1.96 standard errors."""
-        return 1.96 * self.losses.double().std().item() / math.sqrt(len(self.losses))
+        return Score.of(self.losses).ci95
 
 
 @dataclass(frozen=True, eq=False)
