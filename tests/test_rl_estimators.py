@@ -194,6 +194,7 @@ def test_steps_after_the_end_do_not_count() -> None:
     ((torch.ones(2, 2, 2), torch.ones(1, 2, 2), 3), "probabilities that sum to 1"),
     ((torch.ones(2, 2, 3), torch.ones(1, 2, 2), 3), r"expected transitions \[n_states, n_actions, n_states\]"),
     ((torch.ones(1, 2, 1), torch.ones(1, 2, 2), 3), "and rewards"),
+    ((torch.ones(2), torch.ones(1, 2, 2), 3), r"got \[2\] and"),
     ((torch.ones(1, 2, 1), torch.ones(1, 1, 2), 0), "horizon must be at least 1"),
 ])  # fmt: skip
 def test_a_process_that_is_none_is_refused(arguments: Any, message: str) -> None:
