@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from metalearn import fit
-from metalearn.experiments._players import rules_of_all
+from metalearn.experiments._players import player_of, rules_of_all
 from metalearn.rl import RL2, BanditFamily, Belief, Games, Minimax, RandomArm, Rules, play, subtraction_games
 from metalearn.rl.games import GameState, observation
 from metalearn.rl.rl2 import Rollout, imitation
@@ -170,6 +170,12 @@ def test_a_belief_is_the_posterior_of_all_that_was_seen():
         came = zip(before, (actions + 1).tolist(), *(part.tolist() for part in parts), strict=True)
         news = [[likelihood(rule, h, m, seen, r, d) for rule in rules] for h, m, *seen, r, d in came]
         expected = posterior * torch.tensor(news).double()
+
+
+def test_players_by_name_believe_in_what_their_names_say():
+    assert player_of("belief", 1.0, 8).rules == player_of("ignorant", 1.0, 8).rules == rules_of_all()
+    assert player_of("belief in the rules of training", 1.0, 8).rules == subtraction_games().train.rules
+    assert player_of("belief", 1.0, 8).learns and not player_of("ignorant", 1.0, 8).learns
 
 
 def test_bayes_rule_on_one_move_by_hand():
