@@ -22,15 +22,14 @@ from metalearn.rl import (
     Greedy,
     RandomArm,
     Thompson,
-    advantages,
     bayes_optimal_table,
     bayes_optimal_value,
     expected_reward,
     gittins_index,
     play,
-    returns,
 )
 from metalearn.rl.players import largest, posterior_means
+from metalearn.rl.rl2 import Rollout
 
 # Wins and losses from 0, discount 0.9: the corner of the table in Christian and Griffiths, Algorithms to Live By, 2016,
 # chapter 2, and the index of an untried arm at discount 0.99 in the same chapter.
@@ -71,6 +70,11 @@ def test_the_gittins_index_makes_an_arm_and_a_sure_reward_equal():
         assert go_on(wins, losses, rate) == pytest.approx(rate / (1 - discount), abs=2e-4)
 
 
+def test_the_gittins_index_one_pull_ahead_by_hand():
+    """After a win the arm is worth 2/3 for ever, after a loss one stops: l = 0.1 / 2 + 0.9 (2/3 + l) / 2, so 7/11."""
+    assert gittins_index(0.9, 0, n_ahead=1).item() == pytest.approx(7 / 11, abs=1e-9)
+
+
 def test_the_gittins_index_exceeds_the_mean_and_falls_to_it_without_a_future():
     index, wins = gittins_index(0.9, 8, n_ahead=40), torch.arange(9.0).unsqueeze(1)
     mean = posterior_means(wins, wins.T).double()
@@ -81,8 +85,11 @@ def test_the_gittins_index_exceeds_the_mean_and_falls_to_it_without_a_future():
 
 
 def test_a_discount_of_one_has_no_index():
-    with pytest.raises(ValueError, match=r"discount must be in \(0, 1\), got 1.0"):
-        gittins_index(1.0, 3)
+    for call in (gittins_index, Gittins):
+        with pytest.raises(ValueError, match=r"discount must be in \(0, 1\), got 1.0"):
+            call(1.0, 3)
+    with pytest.raises(ValueError, match="n_ahead must be at least 1, got 0"):
+        gittins_index(0.9, 0, n_ahead=0)
 
 
 def brute_force(arms, n_left):
@@ -148,9 +155,13 @@ def test_the_best_player_plays_two_arms():
         play(BayesOptimal(3), BanditFamily(5, 3).sample(2))
 
 
-def test_a_table_of_indices_that_is_too_short_is_refused():
-    with pytest.raises(ValueError, match="n_pulls=3, and 3 are made"):
-        play(Gittins(0.5, 3), BanditFamily(2, 4).sample(2))
+def test_a_table_that_is_too_short_is_refused():
+    for player in (Gittins(0.5, 3), BayesOptimal(3)):
+        with pytest.raises(ValueError, match="n_pulls=3, and 3 are made"):
+            play(player, BanditFamily(2, 4).sample(2))
+    for build in (lambda: Gittins(0.5, 0), lambda: BayesOptimal(0)):
+        with pytest.raises(ValueError, match="n_pulls must be at least 1, got 0"):
+            build()
 
 
 def test_simulated_rewards_agree_with_the_exact_value():
@@ -163,6 +174,9 @@ def test_ucb1_by_hand():
     bounds = [3 / 4 + (2 * torch.tensor(5.0).log() / 4).sqrt(), 1 + (2 * torch.tensor(5.0).log() / 1).sqrt()]
     assert bounds[1] > bounds[0]
     assert UCB1().choose(wins, losses, generator()).tolist() == [1]
+    longer = torch.tensor([[90.0, 3.0]]), torch.tensor([[10.0, 7.0]])  # 0.9 + 0.31 and 0.3 + 0.97
+    assert UCB1().choose(*longer, generator()).tolist() == [1]
+    assert UCB1(scale=0.7).choose(*longer, generator()).tolist() == [0]  # 0.9 + 0.21 and 0.3 + 0.68
     assert UCB1(scale=1e-9).choose(wins, torch.tensor([[0.0, 1.0]]), generator()).tolist() == [0]
 
 
@@ -198,6 +212,17 @@ def test_all_players_meet_the_same_chance():
             paid = [p.rewards[i][p.actions[i] == arm] for p in (first, second)]
             n = min(len(part) for part in paid)
             assert (paid[0][:n] == paid[1][:n]).all()
+
+
+def test_a_pull_pays_the_next_outcome_of_its_arm_and_leaves_the_state_before_it_alone():
+    outcomes = torch.tensor([[[0, 1], [1, 0]]])
+    bandits = Bandits(torch.full((1, 2), 0.5), n_pulls=2, outcomes=outcomes)
+    start, _ = bandits.begin(None)
+    for first, second, rewards in ((0, 0, [0, 1]), (0, 1, [0, 1]), (1, 1, [1, 0])):
+        state, _, reward, done, over = bandits.step(start, torch.tensor([first]), None)
+        _, _, later, _, end = bandits.step(state, torch.tensor([second]), None)
+        assert [reward.item(), later.item()] == rewards
+        assert (done.item(), over.item(), end.item()) == (True, False, True)
 
 
 def test_regret_and_best_arm_by_hand():
@@ -287,13 +312,51 @@ def test_plays_of_one_task_share_a_baseline():
     assert grads[4] < 1e-4
 
 
-def test_values_are_shares_of_what_can_be_had():
-    """The learner's advantages are those of values that are a share of the discounted steps ahead."""
-    rewards, shares = torch.rand(2, 4), torch.rand(2, 4)
-    ahead = returns(torch.ones(2, 4), 0.5)
-    torch.testing.assert_close(ahead[0], torch.tensor([1.875, 1.75, 1.5, 1.0]))
-    by_hand = rewards[:, 2] + 0.5 * shares[:, 3] * 1.0 - shares[:, 2] * 1.5
-    torch.testing.assert_close(advantages(rewards, shares * ahead, 0.5, 0.0)[:, 2], by_hand)
+def objective_by_hand(played, discount, trace, entropy, value_weight, n_plays):
+    """Return what RL2 minimises, summed step by step and trial by trial."""
+    n_steps, n = played.rewards.shape
+    ahead = [sum(discount**k for k in range(n_steps - t)) for t in range(n_steps)]
+    value = [[played.values[t, i] * ahead[t] for i in range(n)] for t in range(n_steps)]
+    gae, target = torch.zeros(n_steps, n).double(), torch.zeros(n_steps, n).double()
+    for i in range(n):
+        for t in range(n_steps):
+            for k in range(t, n_steps):
+                after = value[k + 1][i].item() if k + 1 < n_steps else 0.0
+                surprise = played.rewards[k, i] + discount * after - value[k][i].item()
+                gae[t, i] += (discount * trace) ** (k - t) * surprise
+            target[t, i] = gae[t, i] + value[t][i].item()
+    if n_plays > 1:
+        for t in range(n_steps):
+            for i in range(0, n, n_plays):
+                gae[t, i : i + n_plays] -= gae[t, i : i + n_plays].mean()
+    steps = [(t, i) for t in range(n_steps) for i in range(n) if played.alive[t, i]]
+    kept = torch.stack([gae[t, i] for t, i in steps])
+    loss = torch.zeros(()).double()
+    for t, i in steps:
+        log_p = played.logits[t, i].log_softmax(0)
+        advantage = (gae[t, i] - kept.mean()) / kept.std(correction=0)
+        spread = -(log_p.exp() * log_p).sum()
+        error = ((value[t][i] - target[t, i]) / ahead[t]) ** 2
+        loss = loss - log_p[played.actions[t, i]] * advantage - entropy * spread + value_weight * error
+    return loss / len(steps)
+
+
+@pytest.mark.parametrize("n_plays", [1, 2])
+def test_the_objective_is_that_of_the_sums_by_hand(n_plays):
+    draw, options = generator(), {"discount": 0.9, "trace": 0.6, "entropy": 0.3, "value_weight": 0.7}
+    alive = torch.tensor([[1, 1, 1, 1], [1, 1, 1, 1], [1, 0, 1, 0]]).double()  # two of four trials end early
+    logits = torch.randn(3, 4, 2, generator=draw).double().requires_grad_()
+    values = torch.rand(3, 4, generator=draw).double().requires_grad_()
+    rewards = torch.rand(3, 4, generator=draw).double() * alive
+    actions = torch.randint(2, (3, 4), generator=draw)
+    played = Rollout(logits, values * alive, actions, rewards, alive, torch.zeros(3, 4, 2).bool())
+    losses = (
+        learner(n_plays=n_plays, **options)._objective(played),
+        objective_by_hand(played, **options, n_plays=n_plays),
+    )
+    torch.testing.assert_close(*losses)
+    found, expected = (torch.autograd.grad(loss, (logits, values), retain_graph=True) for loss in losses)
+    torch.testing.assert_close(found, expected)
 
 
 def test_training_is_the_same_for_the_same_seed_and_goes_on_from_a_checkpoint(tmp_path):
@@ -338,6 +401,9 @@ def test_rl2_refuses_other_trials():
         learner().check([])
     with pytest.raises(ValueError, match="no inner steps"):
         evaluate(learner(), BanditFamily(2, 4).tasks(n_tasks=2), 4, n_steps=[1])
+    for name in ("discount", "trace"):
+        with pytest.raises(ValueError, match=rf"{name} must lie in \[0, 1\], got 1.5"):
+            learner(**{name: 1.5})
 
 
 def test_players_by_name_are_the_players():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from metalearn import fit
-from metalearn.experiments._players import rules_of_all
+from metalearn.experiments._players import player_of, rules_of_all
 from metalearn.rl import RL2, BanditFamily, Belief, Games, Minimax, RandomArm, Rules, play, subtraction_games
 from metalearn.rl.games import GameState, observation
 from metalearn.rl.rl2 import Rollout, imitation
@@ -70,6 +70,15 @@ def test_a_move_and_its_reply_by_hand():
     assert (step.reward.item(), step.done.item(), step.over.item()) == (0, False, False)
 
 
+@pytest.mark.parametrize(("skill", "expected"), [(0.0, [1 / 3] * 3), (0.4, [0.6, 0.2, 0.2])])
+def test_without_skill_the_opponent_makes_any_legal_move(skill, expected):
+    games = Games((Rules((1, 2, 3)),), torch.zeros(20_000, dtype=torch.int64), skill=skill)
+    heap = torch.full((20_000,), 7)
+    state = games.step(GameState(heap, torch.zeros_like(heap)), torch.ones_like(heap), generator()).state  # leaves 5
+    shares = torch.stack([(state.heap == left).double().mean() for left in (4, 3, 2)])
+    torch.testing.assert_close(shares, torch.tensor(expected).double(), atol=0.015, rtol=0)
+
+
 @pytest.mark.parametrize(("misere", "reward"), [(False, 1.0), (True, 0.0)])
 def test_who_takes_the_last_stone(misere, reward):
     step, _ = one_step(Rules((1, 3), misere=misere), 3, 3)
@@ -122,6 +131,53 @@ def test_a_belief_holds_the_true_rules_possible_and_excludes_others():
     assert n_possible[-1] < 10
 
 
+def likelihood(rules, before, move, seen, reward, done):
+    """Return how likely it is, by some rules, that a move has an outcome and shows this heap, reply and error."""
+    heap, reply, illegal = seen
+    starts = [stones for stones in HEAPS if rules.best(stones)]
+    anew = (heap in starts) / len(starts)
+    if move not in rules.legal(before) or illegal:
+        return anew * (move not in rules.legal(before) and illegal and done and not reward and not reply)
+    left = before - move
+    if not rules.legal(left):  # the opponent cannot move
+        return anew * (not reply and done and reward != rules.misere)
+    replies = rules.best(left) or rules.legal(left)
+    chance = (reply in replies) / len(replies)
+    if not rules.legal(left - reply):
+        return chance * anew * (done and reward == rules.misere)
+    return chance * (not done and heap == left - reply)
+
+
+def test_a_belief_is_the_posterior_of_all_that_was_seen():
+    rules = rules_of_all()[::2] + rules_of_all()[1::6]
+    games = Games(rules, torch.arange(60) % len(rules), n_games=6)
+    player, ignorant = Belief(rules), Belief(rules, learns=False)
+    memory, draws = player.begin(games), generator(2)
+    state, observed = games.begin(generator(1))
+    starts = [[stones for stones in HEAPS if rule.best(stones)] for rule in rules]
+    weights = [[(h in stones) / len(stones) for stones in starts] for h in state.heap.tolist()]
+    expected = torch.tensor(weights).double()
+    for _ in range(8):
+        actions, memory = player.act(memory, observed, generator(3))
+        posterior = expected / expected.sum(1, keepdim=True)
+        torch.testing.assert_close(memory.log_p.softmax(1).double(), posterior, atol=1e-5, rtol=1e-4)
+        assert ignorant.act(memory._replace(log_p=torch.zeros(60, len(rules))), observed, draws)[1].log_p.eq(0).all()
+        actions[::2] = torch.randint(6, (30,), generator=draws)  # legal or not
+        before = state.heap.tolist()
+        state, observed, reward, done, _ = games.step(state, actions, draws)
+        memory = player.learn(memory, actions, reward, done)
+        parts = (observed[:, :13].argmax(1), observed[:, 13:-1].argmax(1), observed[:, -1].bool(), reward.bool(), done)
+        came = zip(before, (actions + 1).tolist(), *(part.tolist() for part in parts), strict=True)
+        news = [[likelihood(rule, h, m, seen, r, d) for rule in rules] for h, m, *seen, r, d in came]
+        expected = posterior * torch.tensor(news).double()
+
+
+def test_players_by_name_believe_in_what_their_names_say():
+    assert player_of("belief", 1.0, 8).rules == player_of("ignorant", 1.0, 8).rules == rules_of_all()
+    assert player_of("belief in the rules of training", 1.0, 8).rules == subtraction_games().train.rules
+    assert player_of("belief", 1.0, 8).learns and not player_of("ignorant", 1.0, 8).learns
+
+
 def test_bayes_rule_on_one_move_by_hand():
     """A reply of 2 to a heap of 5 is sure by the first rules, one of two best by the second, unlawful by the third."""
     rules = (Rules((2, 4), misere=True), Rules((1, 2, 5)), Rules((1, 3)))
@@ -154,8 +210,25 @@ def test_a_recurrent_player_fits_the_games():
     trials = subtraction_games(n_games=2).train.sample(6, generator())
     agent = RL2(trials.n_actions, trials.n_features, width=8, n_plays=2)
     agent.check(trials)
-    assert agent.backward(trials, generator(1)) <= 0
+    loss = agent.backward(trials, generator(1))
     assert all(parameter.grad is not None for parameter in agent.parameters())
+    played = agent._rollout(trials, generator(1), n_plays=2)
+    assert played.rewards.shape[1] == 12 and -loss == played.rewards.sum(0).mean()
+    ended = played.alive == 0
+    assert ended.any() and played.rewards[ended].eq(0).all() and played.values[ended].eq(0).all()
+
+
+def test_with_a_teacher_the_gradient_is_that_of_imitation():
+    torch.manual_seed(0)
+    games = Games((Rules((1, 2)), Rules((1, 3), misere=True)), torch.tensor([0, 1, 1]), n_games=2)
+    agent = RL2(games.n_actions, games.n_features, width=8, teacher=True)
+    agent.backward(games, generator(1))
+    played = agent._rollout(games, generator(1), n_plays=1)
+    state, _ = games.begin(generator(1))
+    assert torch.equal(played.best[0], games.best(state))
+    weights = (agent.policy.weight, agent.cell.inputs.weight)
+    for weight, expected in zip(weights, torch.autograd.grad(imitation(played), weights), strict=True):
+        torch.testing.assert_close(weight.grad, expected)
 
 
 def test_a_teacher_counts_any_of_the_best_moves():

@@ -28,6 +28,7 @@ from metalearn.rl import (
     rollout,
     standardised,
 )
+from metalearn.rl.maml_rl import Experience
 from metalearn.rl.outer import conjugate_gradient, several_steps, trust_region
 from metalearn.rl.policies import draw_index
 
@@ -72,6 +73,20 @@ def test_the_baseline_is_exact_where_returns_are_linear_in_its_features() -> Non
     torch.testing.assert_close(linear_baseline(episodes, 0.9), target, atol=1e-3, rtol=1e-3)
 
 
+def test_the_baseline_is_the_ridge_regression_on_the_steps_that_count() -> None:
+    position, rewards = torch.randn(1, 3, 5, 1, generator=seeded()), torch.rand(1, 3, 5, generator=seeded(1))
+    mask = torch.ones(1, 3, 5)
+    mask[0, 1, 2:] = 0
+    kept, x = mask[0] == 1, position[0, ..., 0].double()
+    time = (torch.arange(5) / 100).double().expand(3, 5)
+    features = torch.stack([x, x**2, time, time**2, time**3, torch.ones(3, 5)], 2)[kept]
+    target = returns((rewards * mask)[0].double(), 0.9)[kept]
+    weights = torch.linalg.solve(features.T @ features + 0.01 * torch.eye(6), features.T @ target)
+    found = linear_baseline(Trajectories(position, position, rewards * mask, mask), 0.9, penalty=0.01)[0]
+    torch.testing.assert_close(found[kept], (features @ weights).float(), atol=1e-5, rtol=1e-5)
+    assert found[~kept].eq(0).all()
+
+
 def test_steps_after_the_end_count_for_nothing() -> None:
     values = torch.rand(2, 3, 4, generator=seeded())
     mask = torch.ones(2, 3, 4)
@@ -97,6 +112,10 @@ def test_steps_after_the_end_count_for_nothing() -> None:
     (lambda: MAMLRL(GaussianPolicy([2, 2]), estimator="dicey"), "estimator must be one of"),  # type: ignore[arg-type]
     (lambda: MAMLRL(GaussianPolicy([2, 2]), outer="adam"), "outer must be one of"),  # type: ignore[arg-type]
     (lambda: MAMLRL(GaussianPolicy([2, 2]), n_inner_steps=-1), "n_inner_steps must be at least 0, got -1"),
+    (lambda: MAMLRL(GaussianPolicy([2, 2]), inner_lr=[]), r"inner_lr must hold at least one rate, got \[\]"),
+    (lambda: MAMLRL(GaussianPolicy([2, 2]), discount=1.5), r"discount must lie in \[0, 1\], got 1.5"),
+    (lambda: MAMLRL(GaussianPolicy([2, 2])).play(Navigation().sample(2), -1), "n_steps must be at least 0, got -1"),
+    (lambda: GaussianPolicy([]), r"at least input and output, got \[\]"),
     (lambda: MAMLRL(GaussianPolicy([2, 2])).adapt(torch.ones(1), torch.ones(1)), "collects its support by acting"),
     (lambda: MAMLRL(GaussianPolicy([3, 2])).check(Navigation().sample(2)), "the policy takes 3 and gives 2"),
     (lambda: MAMLRL(GaussianPolicy([2, 2])).check(torch.ones(2)), "learns from tasks of an environment, got Tensor"),
@@ -172,6 +191,15 @@ def test_parameters_of_each_task_give_what_each_task_alone_gives(policy: Policy)
     torch.testing.assert_close(shared[0], found[0])
 
 
+def test_a_policy_is_its_network_and_keeps_a_deviation() -> None:
+    gaussian, categorical = GaussianPolicy([3, 8, 8, 2]), CategoricalPolicy([3, 8, 4])
+    seen = torch.randn(7, 3, generator=seeded())
+    torch.testing.assert_close(gaussian(gaussian.own(), seen).mean, gaussian.mean(seen))
+    torch.testing.assert_close(categorical(categorical.own(), seen).probs, categorical.logits(seen).softmax(1))
+    narrow = gaussian.own() | {"log_std": torch.full((2,), -100.0)}
+    torch.testing.assert_close(gaussian(narrow, seen).base_dist.scale, torch.full((7, 2), 1e-6))
+
+
 def test_draws_follow_the_probabilities() -> None:
     drawn = draw_index(torch.tensor([0.2, 0.3, 0.5]).log().expand(20_000, 3), seeded())
     torch.testing.assert_close(drawn.bincount() / 20_000, torch.tensor([0.2, 0.3, 0.5]), atol=0.015, rtol=0)
@@ -197,16 +225,15 @@ def test_the_trust_region_step_is_the_natural_gradient_of_its_length() -> None:
         gap = params["x"] - start["x"]
         return gap @ hessian @ gap / 2
 
-    step, value = trust_region(lambda params: slope @ params["x"], divergence, start, 0.02, damping=0.0)
+    step = trust_region(lambda params: slope @ params["x"], divergence, start, 0.02, damping=0.0)
     natural = torch.linalg.solve(hessian, slope)
     torch.testing.assert_close(step["x"], natural * (0.04 / (slope @ natural)).sqrt())
-    torch.testing.assert_close(value, slope @ start["x"])
     torch.testing.assert_close(divergence({"x": start["x"] + step["x"]}), torch.tensor(0.02).double())
 
 
 def test_a_step_that_would_not_help_is_not_taken() -> None:
     start = {"x": torch.zeros(2)}
-    step, _ = trust_region(  # it only ever falls, but the slope at the start says otherwise
+    step = trust_region(  # it only ever falls, but the slope at the start says otherwise
         lambda params: params["x"].sum() - 1e6 * params["x"].abs().sum().detach(),
         lambda params: params["x"].square().sum(),
         start,
@@ -222,9 +249,9 @@ def test_several_steps_are_adams() -> None:
         adam.zero_grad()
         param.square().sum().backward()
         adam.step()
-    step, value = several_steps(lambda params: -params["x"].square().sum(), {"x": start}, 3, 0.1)
+    step = several_steps(lambda params: -params["x"].square().sum(), {"x": start}, 3, 0.1)
     torch.testing.assert_close(start + step["x"], param.detach())
-    assert value == -5.0 and start.tolist() == [1.0, -2.0]
+    assert start.tolist() == [1.0, -2.0]
 
 
 # MAML
@@ -247,6 +274,49 @@ def test_an_inner_step_is_the_policy_gradient_of_each_task() -> None:
         slopes = torch.autograd.grad(gain, list(own.values()))
         for (name, param), slope in zip(own.items(), slopes, strict=True):
             torch.testing.assert_close(after[name][k], (param + 0.5 * slope).detach(), atol=1e-5, rtol=1e-4)
+
+
+def test_what_is_learned_from_is_the_standardised_advantage_over_the_baseline() -> None:
+    learner = small(discount=0.9, gae_lambda=0.5)
+    ((params, episodes),) = learner.play(Navigation(horizon=6).sample(3, seeded()), 0, seeded(1))
+    seen = learner._experience(params, episodes)
+    found = advantages(episodes.rewards, linear_baseline(episodes, 0.9), 0.9, 0.5)
+    torch.testing.assert_close(seen.advantages, standardised(found, episodes.mask))
+    torch.testing.assert_close(seen.old, learner.policy.log_prob(params, episodes.observations, episodes.actions))
+
+
+@pytest.mark.parametrize("outer", ["gradient", "ppo"])
+def test_the_outer_gain_is_the_mean_of_the_ratios_that_count(outer: Any) -> None:
+    """Of ratios 1.5, 1.5, 0.5, 0.5 with advantages of both signs; PPO takes the less of clipped and not."""
+    policy = CategoricalPolicy([1, 2])
+    learner = MAMLRL(policy, outer=outer, clip=0.2)
+    ratio, gains = torch.tensor([[[1.5, 1.5, 0.5, 0.5, 9.0]]]), torch.tensor([[[2.0, -2.0, 4.0, -4.0, 7.0]]])
+    seen, done, mask = torch.zeros(1, 1, 5, 1), torch.zeros(1, 1, 5).long(), torch.tensor([[[1.0, 1, 1, 1, 0]]])
+    episodes = Trajectories(seen, done, torch.zeros(1, 1, 5), mask)
+    log_probs = policy.log_prob(policy.own(), seen, done)
+    found = learner._outer_gain(policy.own(), Experience(episodes, gains, log_probs - ratio.log()))
+    terms = [2.4, -3.0, 2.0, -3.2] if outer == "ppo" else [3.0, -3.0, 2.0, -2.0]
+    torch.testing.assert_close(found, torch.tensor(terms).mean())
+
+
+def test_the_outer_objective_is_of_the_last_step_or_of_every_step() -> None:
+    learner, tasks = small(n_inner_steps=2), Navigation(horizon=6).sample(3, seeded())
+    seen = [learner._experience(*entry) for entry in learner.play(tasks, None, seeded(1))]
+    start = {name: param + 0.05 for name, param in learner.policy.own().items()}
+    gains = [learner._outer_gain(*pair) for pair in zip(learner._path(start, seen), seen, strict=True)]
+    torch.testing.assert_close(learner._objective(start, seen), gains[2])
+    learner.every_step = True
+    torch.testing.assert_close(learner._objective(start, seen), (gains[1] + gains[2]) / 2)
+
+
+def test_gradients_add_up_and_modes_play_their_numbers_of_episodes() -> None:
+    learner, tasks = small(), Navigation(horizon=6).sample(3, seeded())
+    learner.backward(tasks, seeded(1))
+    once = learner.policy.log_std.grad.clone()  # type: ignore[union-attr]
+    learner.backward(tasks, seeded(1))
+    torch.testing.assert_close(learner.policy.log_std.grad, 2 * once)
+    assert learner.train().play(tasks, 0, seeded())[0][1].returns.shape == (3, 4)
+    assert learner.eval().play(tasks, 0, seeded())[0][1].returns.shape == (3, 3)
 
 
 def test_later_steps_have_their_own_rate() -> None:

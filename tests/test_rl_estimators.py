@@ -185,6 +185,8 @@ def test_steps_after_the_end_do_not_count() -> None:
         value = surrogate(log_probs, torch.ones(4, 5), mask, name).sum()
         (slope,) = torch.autograd.grad(value, log_probs, create_graph=True)
         assert torch.equal(slope.detach(), mask)
+        steps = surrogate(log_probs, torch.ones(4, 5), mask, name, old_log_probs=torch.zeros(4, 5))
+        assert steps[mask == 0].eq(0).all() and steps[mask == 1].ne(0).all()
     with pytest.raises(ValueError, match="estimator must be one of"):
         surrogate(log_probs, mask, mask, "best")  # type: ignore[arg-type]
     assert magic_box(log_probs).eq(1).all()
@@ -194,6 +196,7 @@ def test_steps_after_the_end_do_not_count() -> None:
     ((torch.ones(2, 2, 2), torch.ones(1, 2, 2), 3), "probabilities that sum to 1"),
     ((torch.ones(2, 2, 3), torch.ones(1, 2, 2), 3), r"expected transitions \[n_states, n_actions, n_states\]"),
     ((torch.ones(1, 2, 1), torch.ones(1, 2, 2), 3), "and rewards"),
+    ((torch.ones(2), torch.ones(1, 2, 2), 3), r"got \[2\] and"),
     ((torch.ones(1, 2, 1), torch.ones(1, 1, 2), 0), "horizon must be at least 1"),
 ])  # fmt: skip
 def test_a_process_that_is_none_is_refused(arguments: Any, message: str) -> None:

@@ -61,6 +61,14 @@ def test_the_force_and_the_length_of_each_task_are_those_of_its_simulator() -> N
         torch.testing.assert_close((after[k, 3] - turning) / 0.02, expected, atol=1e-3, rtol=1e-3)
 
 
+def test_all_episodes_of_a_task_have_its_physics() -> None:
+    env, context = CartPoles(), torch.tensor([[10.0, 0.5], [-6.0, 1.0]])
+    simulators = env.reset(context, 2, seeded()).simulators
+    assert simulators.get_attr("force_mag") == (10.0, 10.0, -6.0, -6.0)
+    assert simulators.get_attr("length") == (0.5, 0.5, 1.0, 1.0)
+    assert simulators.get_attr("polemass_length") == pytest.approx((0.05, 0.05, 0.1, 0.1))
+
+
 def test_the_mass_and_the_length_of_each_pendulum_are_those_of_its_simulator() -> None:
     context = torch.tensor([[0.5, 1.5], [1.5, 0.5]])
     before, after, reward = one_step(Pendulums(), context, torch.tensor([[[0.25]], [[9.0]]]))

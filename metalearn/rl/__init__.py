@@ -26,7 +26,7 @@ from metalearn.rl.rollouts import Trajectories, rollout
 from metalearn.rl.simulators import CartPoles, Cheetahs, Pendulums, Simulated
 from metalearn.rl.subtraction import Rules
 from metalearn.rl.tabular import Mazes, TabularMDP, every_episode, probabilities
-from metalearn.rl.trials import Play, Player, Step, TrialFamily, Trials, TrialSampler, play
+from metalearn.rl.trials import Play, Player, Step, TrialFamily, Trials, play
 
 __all__ = [
     "MAMLRL",
@@ -66,7 +66,6 @@ __all__ = [
     "Thompson",
     "Trajectories",
     "TrialFamily",
-    "TrialSampler",
     "Trials",
     "advantages",
     "bayes_optimal_table",

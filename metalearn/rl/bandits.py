@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from metalearn._given import at_least_one
+from metalearn.rl.environments import device_of
 from metalearn.rl.trials import Play, Step, TrialFamily, Trials
 
 BanditState = tuple[Tensor, Tensor]  # outcomes [n, n_arms, n_pulls], and pulls so far [n, n_arms]
@@ -156,6 +157,5 @@ class BanditFamily(TrialFamily):
 
     def sample(self, n_tasks: int, generator: torch.Generator | None = None) -> Bandits:
         """Draw bandits and the outcomes of their pulls."""
-        device = "cpu" if generator is None else generator.device
-        means = torch.rand(n_tasks, self.n_arms, generator=generator, device=device)
+        means = torch.rand(n_tasks, self.n_arms, generator=generator, device=device_of(generator))
         return Bandits(means, self.n_pulls, draw(means, self.n_pulls, generator))

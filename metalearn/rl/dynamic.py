@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 
 import torch
@@ -23,7 +24,8 @@ def gittins_index(discount: float, n_pulls: int, *, n_ahead: int | None = None, 
     Args:
         discount: The factor, in (0, 1).
         n_pulls: Wins and losses go up to this number together.
-        n_ahead: Pulls that are looked ahead beyond; ``None``: until a reward is worth 0.0001 of what it is now.
+        n_ahead: Pulls that are looked ahead beyond, at least 1; ``None``: until a reward is worth 0.0001 of what it is
+            now.
         n_rates: Size of the grid.
 
     Returns:
@@ -44,12 +46,12 @@ def gittins_index(discount: float, n_pulls: int, *, n_ahead: int | None = None, 
         >>> round(gittins_index(0.9, 0).item(), 3)
         0.703
     """
-    if not 0 < discount < 1:
-        raise ValueError(f"discount must be in (0, 1), got {discount}: without one, an endless game has no value")
+    check_discount(discount)
+    if n_ahead is None:
+        n_ahead = int(math.log(1e-4) / math.log(discount)) + 1
+    at_least_one(n_ahead=n_ahead)
     if n_pulls:
         at_least_one(n_pulls=n_pulls)
-    if n_ahead is None:
-        n_ahead = int(torch.tensor(1e-4).log() / torch.tensor(discount).log()) + 1
     rates = torch.linspace(0, 1, n_rates + 1, dtype=torch.float64)  # of the sure reward
     retire = rates / (1 - discount)
     last = n_pulls + n_ahead
@@ -63,6 +65,17 @@ def gittins_index(discount: float, n_pulls: int, *, n_ahead: int | None = None, 
             index[torch.arange(n + 1), n - torch.arange(n + 1)] = _crossing(rates, go_on - retire)
         value = torch.maximum(retire, go_on)
     return index
+
+
+def check_discount(discount: float) -> None:
+    """Refuse a discount with which an endless game has no value, or no future.
+
+    Example:
+        >>> from metalearn.rl.dynamic import check_discount
+        >>> check_discount(0.9)
+    """
+    if not 0 < discount < 1:
+        raise ValueError(f"discount must be in (0, 1), got {discount}: without one, an endless game has no value")
 
 
 def _crossing(rates: Tensor, gain: Tensor) -> Tensor:

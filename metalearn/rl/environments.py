@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -15,8 +15,23 @@ from metalearn._given import at_least_one, check_finite
 State = Any  # a pytree of tensors [n_tasks, n_episodes, ...]
 
 
+def device_of(generator: torch.Generator | None) -> torch.device:
+    """Return where a generator draws; ``None``: on the CPU.
+
+    Example:
+        >>> import torch
+        >>> from metalearn.rl.environments import device_of
+        >>> device_of(torch.Generator()), device_of(None)
+        (device(type='cpu'), device(type='cpu'))
+    """
+    return torch.device("cpu") if generator is None else generator.device
+
+
 class Environment(ABC):
     """A family of Markov decision processes with the same observations and actions; a task is one of them.
+
+    The episodes of a task are independent, and any number of them run side by side; what a policy learns from one it
+    can use only in a later call. Where one player is to remember across episodes, tasks are played as :class:`Trials`.
 
     What tells one task from another is its context, a tensor: a goal, a maze, the length of a pole. The methods are
     pure: all that changes in an episode is in the state that they take and return. Two axes lead every tensor of an
@@ -143,9 +158,16 @@ class Tasks:
         check_finite({"context": self.context}, "tasks")
 
 
+class Family(Protocol):
+    """Where tasks are drawn from: an :class:`Environment` or a :class:`TrialFamily`."""
+
+    def sample(self, n_tasks: int, generator: torch.Generator | None = None) -> Any:
+        """Draw a batch of tasks."""
+
+
 @dataclass(frozen=True)
 class TaskSampler:
-    """Batches of tasks of an environment; made by its method ``tasks``.
+    """Batches of tasks of an environment, or of trials of a family; made by their method ``tasks``.
 
     Attributes:
         device: Where to draw: the device of the generators that the sampler is called with.
@@ -158,13 +180,13 @@ class TaskSampler:
         torch.Size([20, 2])
     """
 
-    env: Environment
+    family: Family
     n_tasks: int
     device: torch.device = field(default=torch.device("cpu"), repr=False)
 
     def __post_init__(self) -> None:
         at_least_one(n_tasks=self.n_tasks)
 
-    def __call__(self, generator: torch.Generator | None = None) -> Tasks:
+    def __call__(self, generator: torch.Generator | None = None) -> Any:
         """Draw a batch of tasks."""
-        return self.env.sample(self.n_tasks, generator)
+        return self.family.sample(self.n_tasks, generator)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import combinations
 from typing import NamedTuple, Self
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from metalearn._given import at_least_one
+from metalearn.rl.environments import device_of
 from metalearn.rl.subtraction import LARGEST_HEAP, LARGEST_MOVE, Rules, Tables, tables
 from metalearn.rl.trials import Step, TrialFamily, Trials
 
@@ -94,7 +96,7 @@ class Games(Trials):
         if not len(self.which) or not bool(((self.which >= 0) & (self.which < len(self.rules))).all()):
             raise ValueError(f"which must be numbers of 0 to {len(self.rules) - 1} [n], got {self.which.tolist()[:5]}")
 
-    @property
+    @cached_property
     def tables(self) -> Tables:
         """What the rules of each trial say: :class:`metalearn.rl.subtraction.Tables` with one entry for each trial."""
         return Tables(*(part.to(self.which.device)[self.which] for part in tables(self.rules)))
@@ -160,8 +162,7 @@ class GameFamily(TrialFamily):
 
     def sample(self, n_tasks: int, generator: torch.Generator | None = None) -> Games:
         """Draw rules for each trial."""
-        device = "cpu" if generator is None else generator.device
-        which = torch.randint(len(self.rules), (n_tasks,), generator=generator, device=device)
+        which = torch.randint(len(self.rules), (n_tasks,), generator=generator, device=device_of(generator))
         return Games(self.rules, which, self.n_games, self.skill)
 
 

@@ -18,7 +18,7 @@ from metalearn.rl.environments import Tasks
 from metalearn.rl.estimators import Estimator, surrogate
 from metalearn.rl.outer import several_steps, trust_region
 from metalearn.rl.policies import Policy
-from metalearn.rl.returns import advantages, linear_baseline, standardised
+from metalearn.rl.returns import advantages, check_shares, linear_baseline, standardised
 from metalearn.rl.rollouts import Trajectories, rollout
 
 Outer = Literal["trust region", "ppo", "gradient"]
@@ -120,15 +120,18 @@ class MAMLRL(Learner):
                 raise ValueError(f"{name} must be one of {list(get_args(options))}, got {value!r}")
         if n_inner_steps < 0:
             raise ValueError(f"n_inner_steps must be at least 0, got {n_inner_steps}")
+        if isinstance(inner_lr, Sequence) and not inner_lr:
+            raise ValueError(f"inner_lr must hold at least one rate, got {inner_lr!r}")
         self.policy = policy
         self.inner_lr = inner_lr
         self.n_inner_steps: int = n_inner_steps
         self.n_episodes, self.n_test_episodes = n_episodes, n_test_episodes
         self.every_step = every_step
         self.estimator, self.outer = estimator, outer
+        check_shares(discount=discount, gae_lambda=gae_lambda)
         self.discount, self.gae_lambda = discount, gae_lambda
         self.max_kl, self.clip = positive("max_kl", max_kl), positive("clip", clip)
-        self.n_outer_steps, self.outer_lr = n_outer_steps, outer_lr
+        self.n_outer_steps, self.outer_lr = n_outer_steps, positive("outer_lr", outer_lr)
 
     def adapt(
         self, support_x: Inputs, support_y: Tensor, *, n_way: int | None = None, n_steps: int | None = None
@@ -154,11 +157,17 @@ class MAMLRL(Learner):
         Returns:
             After 0, 1, … ``n_steps`` steps: each task's parameters by name ``[n_tasks, ...]``, and the episodes that
             were played with them, ``n_episodes`` in ``train`` mode and ``n_test_episodes`` in ``eval`` mode.
+
+        Raises:
+            ValueError: If ``n_steps`` is below 0.
         """
+        n_steps = self.n_inner_steps if n_steps is None else n_steps
+        if n_steps < 0:
+            raise ValueError(f"n_steps must be at least 0, got {n_steps}")
         n_episodes = self.n_episodes if self.training else self.n_test_episodes
         params = self._for_each(self.policy.own(), len(tasks))
         played: list[tuple[Params, Trajectories]] = []
-        for k in range((self.n_inner_steps if n_steps is None else n_steps) + 1):
+        for k in range(n_steps + 1):
             params = {name: param.detach() for name, param in params.items()}
             if k:
                 params = self._step(params, self._experience(*played[-1]), k - 1)
@@ -180,7 +189,7 @@ class MAMLRL(Learner):
             value = self._objective(start, seen)
             step = dict(zip(start, torch.autograd.grad(value, list(start.values())), strict=True))
         elif self.outer == "ppo":
-            step, _ = several_steps(lambda p: self._objective(p, seen), start, self.n_outer_steps, self.outer_lr)
+            step = several_steps(lambda p: self._objective(p, seen), start, self.n_outer_steps, self.outer_lr)
         else:
             step = self._within_trust_region(start, seen, played[-1][0])
         for name, param in start.items():
@@ -232,11 +241,8 @@ class MAMLRL(Learner):
     def _outer_gain(self, params: Params, seen: Experience) -> Tensor:
         if self.outer != "ppo":
             return self._gain(params, seen, "lvc").mean()
-        log_probs, mask = (
-            self.policy.log_prob(params, seen.episodes.observations, seen.episodes.actions),
-            seen.episodes.mask,
-        )
-        ratio = (log_probs - seen.old).exp()
+        episodes, mask = seen.episodes, seen.episodes.mask
+        ratio = (self.policy.log_prob(params, episodes.observations, episodes.actions) - seen.old).exp()
         gains = torch.minimum(ratio * seen.advantages, ratio.clamp(1 - self.clip, 1 + self.clip) * seen.advantages)
         return (gains * mask).sum((1, 2)).div(mask.sum((1, 2))).mean()
 
@@ -252,14 +258,13 @@ class MAMLRL(Learner):
             moved = {name: acted[name] + (param - param.detach()) for name, param in params.items()}
             return divergence({**acted, **moved}, 4)
 
-        step, _ = trust_region(
+        return trust_region(
             lambda params: self._objective(params, seen),
             lambda params: divergence(self._path(params, seen)[-1]),
             start,
             self.max_kl,
             curvature=curvature,
         )
-        return step
 
     def check_values(self, batch: Any) -> None:
         """Refuse what is no batch of tasks of an environment, or contexts that are not finite."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from metalearn._given import at_least_one
-from metalearn.rl.environments import Environment
+from metalearn.rl.environments import Environment, device_of
 
 
 class Navigation(Environment):
@@ -60,8 +60,7 @@ class Navigation(Environment):
 
     def draw(self, n_tasks: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw goals ``[n_tasks, 2]``."""
-        device = None if generator is None else generator.device
-        return torch.rand(n_tasks, 2, generator=generator, device=device) - 0.5
+        return torch.rand(n_tasks, 2, generator=generator, device=device_of(generator)) - 0.5
 
     def reset(self, context: Tensor, n_episodes: int, generator: torch.Generator | None = None) -> Tensor:
         """Return the origin ``[n_tasks, n_episodes, 2]``."""

@@ -90,8 +90,8 @@ class Belief(Player):
 
     def act(self, memory: Seen, observation: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Seen]:
         """Return the moves ``[n]``, and the belief after what is seen."""
-        rules, heap = tables(self.rules), heap_of(observation)
-        log_p = memory.log_p
+        rules = Tables(*(part.to(observation.device) for part in tables(self.rules)))
+        heap, log_p = heap_of(observation), memory.log_p.to(observation.device)
         if self.learns:
             log_p = log_p + self._evidence(rules, memory, observation)
             log_p = log_p - log_p.amax(1, keepdim=True)
@@ -108,7 +108,7 @@ class Belief(Player):
         begun = rules.start[:, heap].T.log().clamp(min=-60)  # a game begins with a heap that can be won
         if memory.actions is None or memory.done is None or memory.reward is None:
             return begun
-        before, action, n = memory.heap, memory.actions, torch.arange(len(heap))
+        before, action = memory.heap, memory.actions
         reply = observation[:, LARGEST_HEAP + 1 : -1].argmax(1)  # [n], 0: none
         legal = rules.legal[:, before, action].T  # [n, n_rules]
         left = torch.where(observation[:, -1].bool(), before, before - action - 1).clamp(min=0)
@@ -120,7 +120,7 @@ class Belief(Player):
         without = stuck & (won == ~rules.misere)  # the opponent could not move
         within = chance * (ends == done) * (~done | (won == rules.misere))
         lawful = torch.where(replied, within, without.float())
-        p = torch.where(observation[n, -1:].bool(), (~legal).float(), lawful * legal)
+        p = torch.where(observation[:, -1:].bool(), (~legal).float(), lawful * legal)
         return p.log().clamp(min=-60) + torch.where(done, begun, 0.0)
 
 

@@ -49,8 +49,8 @@ def trust_region(
     damping: float = 1e-3,
     n_iterations: int = 10,
     n_halvings: int = 10,
-) -> tuple[Params, Tensor]:
-    r"""Return the step that raises an objective most among those within a divergence, and the objective before it.
+) -> Params:
+    r"""Return the step that raises an objective most among those within a divergence, to second order.
 
     The direction solves :math:`(H + cI)\, d = g` with the gradient of the objective and the Hessian of the divergence;
     its length is halved from where the divergence would be ``max_kl`` until it is no more and the objective rises.
@@ -71,7 +71,7 @@ def trust_region(
     Example:
         >>> import torch
         >>> from metalearn.rl.outer import trust_region
-        >>> step, _ = trust_region(
+        >>> step = trust_region(
         ...     lambda p: p["x"].sum(), lambda p: p["x"].square().sum() / 2, {"x": torch.zeros(2)}, 0.01, damping=0.0
         ... )
         >>> step["x"]
@@ -89,19 +89,17 @@ def trust_region(
 
     direction = conjugate_gradient(product, gradient, n_iterations)
     length = (2 * max_kl / (direction @ product(direction)).clamp(min=1e-12)).sqrt()
-    origin, value = to_vector(start).detach(), before.detach()
+    origin = to_vector(start).detach()
     for k in range(n_halvings):
         step = 0.5**k * length * direction
         tried = from_vector(origin + step, start)
-        if objective(tried).detach() > value and divergence(tried).detach() <= max_kl * 1.0001:
-            return from_vector(step, start), value
-    return from_vector(torch.zeros_like(origin), start), value
+        if objective(tried).detach() > before.detach() and divergence(tried).detach() <= max_kl * 1.0001:
+            return from_vector(step, start)
+    return from_vector(torch.zeros_like(origin), start)
 
 
-def several_steps(
-    objective: Objective, params: Mapping[str, Tensor], n_steps: int = 5, lr: float = 1e-3
-) -> tuple[Params, Tensor]:
-    """Return where ``n_steps`` of Adam on an objective lead, as a displacement, and the objective before them.
+def several_steps(objective: Objective, params: Mapping[str, Tensor], n_steps: int = 5, lr: float = 1e-3) -> Params:
+    """Return where ``n_steps`` of Adam on an objective lead, as a displacement.
 
     Args:
         objective: ``objective(params) -> scalar``, to be raised.
@@ -112,16 +110,14 @@ def several_steps(
     Example:
         >>> import torch
         >>> from metalearn.rl.outer import several_steps
-        >>> several_steps(lambda p: p["x"].sum(), {"x": torch.zeros(2)}, 5, 0.1)[0]["x"]
+        >>> several_steps(lambda p: p["x"].sum(), {"x": torch.zeros(2)}, 5, 0.1)["x"]
         tensor([0.5000, 0.5000])
     """
     moved = {name: param.detach().clone().requires_grad_() for name, param in params.items()}
     adam = torch.optim.Adam(list(moved.values()), lr=lr, maximize=True)
-    values = []
     for _ in range(n_steps):
-        value = objective(moved)
-        for param, slope in zip(moved.values(), torch.autograd.grad(value, list(moved.values())), strict=True):
+        slopes = torch.autograd.grad(objective(moved), list(moved.values()))
+        for param, slope in zip(moved.values(), slopes, strict=True):
             param.grad = slope
         adam.step()
-        values.append(value.detach())
-    return {name: moved[name].detach() - param.detach() for name, param in params.items()}, values[0]
+    return {name: moved[name].detach() - param.detach() for name, param in params.items()}

@@ -8,9 +8,10 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from metalearn._given import at_least_one
 from metalearn._torch import draw_gamma
 from metalearn.learners._checks import positive
-from metalearn.rl.dynamic import bayes_optimal_table, gittins_index
+from metalearn.rl.dynamic import bayes_optimal_table, check_discount, gittins_index
 from metalearn.rl.trials import Player, Trials
 
 Counts = tuple[Tensor, Tensor]  # wins and losses of each arm, both [n, n_arms]
@@ -202,10 +203,10 @@ class Gittins(CountingPlayer):
 
     Args:
         discount: In (0, 1): what a reward is worth if it comes one pull later.
-        n_pulls: Pulls after which it must still know an index.
+        n_pulls: Pulls of a bandit that it plays at most, at least 1.
 
     Raises:
-        ValueError: If the discount is not in (0, 1); in play, if there are more pulls.
+        ValueError: If the discount is not in (0, 1) or ``n_pulls`` below 1; in play, if there are more pulls.
 
     Reference:
         Gittins: Bandit Processes and Dynamic Allocation Indices, 1979.
@@ -221,6 +222,8 @@ class Gittins(CountingPlayer):
     """
 
     def __init__(self, discount: float, n_pulls: int) -> None:
+        check_discount(discount)
+        at_least_one(n_pulls=n_pulls)
         self.discount = discount
         self.n_pulls = n_pulls
 
@@ -231,8 +234,7 @@ class Gittins(CountingPlayer):
 
     def choose(self, wins: Tensor, losses: Tensor, generator: torch.Generator | None) -> Tensor:
         """Return the arms ``[n]``."""
-        if (most := int((wins + losses).sum(1).max())) >= self.n_pulls:
-            raise ValueError(f"this player was built for n_pulls={self.n_pulls}, and {most} are made: raise it")
+        _pulls_made(wins, losses, self.n_pulls)
         return largest(self.index.to(wins.device)[wins.long(), losses.long()], generator)
 
 
@@ -240,7 +242,10 @@ class BayesOptimal(CountingPlayer):
     """Pull, of two arms, the one that leads to the highest expected total reward, computed from the end backwards.
 
     Args:
-        n_pulls: Pulls in all.
+        n_pulls: Pulls in all, at least 1.
+
+    Raises:
+        ValueError: If ``n_pulls`` is below 1; in play, if there are more pulls, or not two arms.
 
     Taught in:
         Meta-reinforcement learning.
@@ -254,6 +259,7 @@ class BayesOptimal(CountingPlayer):
     """
 
     def __init__(self, n_pulls: int) -> None:
+        at_least_one(n_pulls=n_pulls)
         self.n_pulls = n_pulls
 
     @cached_property
@@ -267,6 +273,14 @@ class BayesOptimal(CountingPlayer):
         """Return the arms ``[n]``."""
         if wins.shape[1] != 2:
             raise ValueError(f"BayesOptimal plays bandits of two arms, got {wins.shape[1]}: take Gittins, or Thompson")
-        n_done = int(wins[0].sum() + losses[0].sum())
-        gain = self.gains[n_done].to(wins.device)[wins[:, 0].long(), losses[:, 0].long(), wins[:, 1].long()]
+        gains = self.gains[_pulls_made(wins, losses, self.n_pulls)].to(wins.device)
+        gain = gains[wins[:, 0].long(), losses[:, 0].long(), wins[:, 1].long()]
         return largest(torch.stack([torch.zeros_like(gain), gain], 1), generator)
+
+
+def _pulls_made(wins: Tensor, losses: Tensor, n_pulls: int) -> int:
+    """Return how many pulls were made, or refuse one more than a player was built for."""
+    made = int((wins + losses).sum(1).max())
+    if made >= n_pulls:
+        raise ValueError(f"this player was built for n_pulls={n_pulls}, and {made} are made: raise it")
+    return made

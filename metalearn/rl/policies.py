@@ -83,8 +83,8 @@ class GaussianPolicy(Policy):
         if not init_std > 0:
             raise ValueError(f"init_std must be above 0, got {init_std}")
         self.config = {"sizes": list(sizes), "init_std": init_std}
-        self.sizes = (sizes[0], sizes[-1])
         self.mean = _glorot(MLP(sizes))
+        self.sizes = (sizes[0], sizes[-1])
         self.log_std = nn.Parameter(torch.full((sizes[-1],), math.log(init_std)))
 
     def forward(self, params: Params, observations: Tensor) -> Distribution:
@@ -124,8 +124,8 @@ class CategoricalPolicy(Policy):
     def __init__(self, sizes: Sequence[int]) -> None:
         super().__init__()
         self.config = {"sizes": list(sizes)}
-        self.sizes = (sizes[0], sizes[-1])
         self.logits = _glorot(MLP(sizes))
+        self.sizes = (sizes[0], sizes[-1])
 
     def forward(self, params: Params, observations: Tensor) -> Distribution:
         """Return categorical distributions over the actions."""

@@ -8,6 +8,23 @@ from torch import Tensor
 from metalearn.rl.rollouts import Trajectories
 
 
+def check_shares(**numbers: float) -> None:
+    """Refuse a number that is not in [0, 1].
+
+    Raises:
+        ValueError: Naming the number.
+
+    Example:
+        >>> from metalearn.rl.returns import check_shares
+        >>> check_shares(discount=0.9, gae_lambda=1.5)
+        Traceback (most recent call last):
+        ValueError: gae_lambda must lie in [0, 1], got 1.5
+    """
+    for name, number in numbers.items():
+        if not 0 <= number <= 1:
+            raise ValueError(f"{name} must lie in [0, 1], got {number}")
+
+
 def returns(rewards: Tensor, discount: float = 0.99) -> Tensor:
     r"""Return the discounted sum of the rewards to come, :math:`\sum_{k \ge t} \gamma^{k - t} r_k`.
 
@@ -27,8 +44,7 @@ def returns(rewards: Tensor, discount: float = 0.99) -> Tensor:
         >>> returns(torch.tensor([1.0, 2.0, 4.0]), 0.5)
         tensor([3., 4., 4.])
     """
-    if not 0 <= discount <= 1:
-        raise ValueError(f"discount must lie in [0, 1], got {discount}")
+    check_shares(discount=discount)
     steps = torch.arange(rewards.shape[-1], device=rewards.device)
     ahead = steps.unsqueeze(1) - steps  # [k, t]: how far k lies after t
     weights = torch.where(ahead >= 0, discount ** ahead.clamp(min=0).to(rewards.dtype), 0.0)
@@ -60,8 +76,7 @@ def advantages(rewards: Tensor, values: Tensor, discount: float = 0.99, gae_lamb
         >>> advantages(torch.tensor([1.0, 2.0]), torch.tensor([0.5, 1.0]), discount=1.0)
         tensor([2.5000, 1.0000])
     """
-    if not 0 <= gae_lambda <= 1:
-        raise ValueError(f"gae_lambda must lie in [0, 1], got {gae_lambda}")
+    check_shares(discount=discount, gae_lambda=gae_lambda)
     following = torch.cat([values[..., 1:], torch.zeros_like(values[..., :1])], -1)
     return returns(rewards + discount * following - values, discount * gae_lambda)
 
@@ -69,8 +84,8 @@ def advantages(rewards: Tensor, values: Tensor, discount: float = 0.99, gae_lamb
 def linear_baseline(episodes: Trajectories, discount: float = 0.99, penalty: float = 1e-5) -> Tensor:
     """Fit the returns to come by a linear model of observation and time, one for each task, and return its values.
 
-    The features are the observation, its square, and the step number with its square and cube. The fit is to the same
-    episodes that it then serves.
+    The features are the observation, clipped to [-10, 10], its square, the step number over 100 with its square and
+    cube, and 1. The fit is to the same episodes that it then serves.
 
     Args:
         episodes: Episodes of each task.

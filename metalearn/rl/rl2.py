@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from metalearn.episodes import Inputs
 from metalearn.learners._base import Adapted, Learner
-from metalearn.learners._checks import at_least_one, positive
+from metalearn.learners._checks import at_least_one
 from metalearn.networks import GRUCell
-from metalearn.rl.returns import advantages, returns, standardised
+from metalearn.rl.returns import advantages, check_shares, returns, standardised
 from metalearn.rl.trials import Player, Trials, play
 
 
@@ -42,11 +42,12 @@ class RL2(Learner, Player):
     In ``train`` mode actions are drawn, in ``eval`` mode the most probable is taken.
 
     Args:
-        n_actions: Number of actions, at least 2.
+        n_actions: Number of actions, at least 1.
         n_features: Size of an observation; 0: there is none.
         width: Size of the state.
-        discount: Factor on rewards to come, in training.
-        trace: Factor :math:`\lambda` of the generalised advantage estimate: 0 trusts the values, 1 the rewards.
+        discount: Factor on rewards to come, in training, in [0, 1].
+        trace: Factor :math:`\lambda` of the generalised advantage estimate, in [0, 1]: 0 trusts the values, 1 the
+            rewards.
         entropy: Weight of the policy's entropy in the objective.
         value_weight: Weight of the values' squared error in the objective.
         n_plays: How often each task of a batch is played in a training step. Where it is more than once, an advantage
@@ -104,7 +105,8 @@ class RL2(Learner, Player):
         self.n_actions = n_actions
         self.n_features = n_features
         self.width = width
-        self.discount = positive("discount", discount)
+        check_shares(discount=discount, trace=trace)
+        self.discount = discount
         self.trace = trace
         self.entropy = entropy
         self.value_weight = value_weight

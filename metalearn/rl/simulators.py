@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from metalearn._given import at_least_one
-from metalearn.rl.environments import Environment
+from metalearn.rl.environments import Environment, device_of
 
 Goal = Literal["direction", "velocity"]
 
@@ -49,8 +48,6 @@ class Simulated(Environment):
         ...         return 0.001 + 0.002 * torch.rand(n_tasks, generator=generator)
         ...     def physics(self, context):
         ...         return {"gravity": context.double()}
-        ...     def reward(self, context, action, reward, info):
-        ...         return reward
         >>> rollout(CategoricalPolicy([2, 3]), None, Cars(horizon=10).sample(2), 3).returns.shape
         torch.Size([2, 3])
     """
@@ -70,16 +67,17 @@ class Simulated(Environment):
         """Return what to set in the simulators: for each name a value for each task ``[n_tasks]``."""
         return {}
 
-    @abstractmethod
     def reward(self, context: Tensor, action: Tensor, reward: Tensor, info: dict[str, Any]) -> Tensor:
-        """Return the rewards ``[n_tasks, n_episodes]``, from the simulator's own and from what it says."""
+        """Return the rewards ``[n_tasks, n_episodes]``, here the simulator's own; ``info`` is what else it says."""
+        return reward
 
     def reset(self, context: Tensor, n_episodes: int, generator: torch.Generator | None = None) -> Running:
         """Start episodes in new states, drawn by the simulators from a seed of the generator."""
         simulators = self._simulators(len(context) * n_episodes)
         for name, values in self.physics(context).items():
             simulators.set_attr(name, values.repeat_interleave(n_episodes).tolist())
-        shown, _ = simulators.reset(seed=int(torch.randint(2**31 - 1, (), generator=generator)))
+        seed = torch.randint(2**31 - 1, (), generator=generator, device=device_of(generator))
+        shown, _ = simulators.reset(seed=int(seed))
         return Running(simulators, self._table(shown, context, n_episodes))
 
     def observe(self, context: Tensor, state: Running) -> Tensor:
@@ -153,18 +151,14 @@ class CartPoles(Simulated):
 
     def draw(self, n_tasks: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw force in N, with its sign, and half length in m ``[n_tasks, 2]``."""
-        share = torch.rand(n_tasks, 2, generator=generator)
-        side = torch.randint(2, (n_tasks,), generator=generator) * 2.0 - 1
+        share = torch.rand(n_tasks, 2, generator=generator, device=device_of(generator))
+        side = _sides(n_tasks, generator)
         return torch.stack([side * (5 + 10 * share[:, 0]), 0.25 + 0.75 * share[:, 1]], 1)
 
     def physics(self, context: Tensor) -> dict[str, Tensor]:
         """Return the force and the pole's half length, with the moment that the simulator derives from it."""
         force, length = context.double().unbind(1)
         return {"force_mag": force, "length": length, "polemass_length": 0.1 * length}
-
-    def reward(self, context: Tensor, action: Tensor, reward: Tensor, info: dict[str, Any]) -> Tensor:
-        """Return the simulator's own rewards."""
-        return reward
 
 
 class Pendulums(Simulated):
@@ -193,7 +187,7 @@ class Pendulums(Simulated):
 
     def draw(self, n_tasks: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw mass in kg and length in m ``[n_tasks, 2]``."""
-        return 0.5 + torch.rand(n_tasks, 2, generator=generator)
+        return 0.5 + torch.rand(n_tasks, 2, generator=generator, device=device_of(generator))
 
     def physics(self, context: Tensor) -> dict[str, Tensor]:
         """Return mass and length."""
@@ -202,10 +196,6 @@ class Pendulums(Simulated):
     def command(self, action: Tensor) -> Tensor:
         """Return torques in N m."""
         return 2 * action.clamp(-1, 1)
-
-    def reward(self, context: Tensor, action: Tensor, reward: Tensor, info: dict[str, Any]) -> Tensor:
-        """Return the simulator's own rewards."""
-        return reward
 
 
 class Cheetahs(Simulated):
@@ -248,11 +238,16 @@ class Cheetahs(Simulated):
     def draw(self, n_tasks: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw sides or speeds ``[n_tasks]``."""
         if self.goal == "direction":
-            return torch.randint(2, (n_tasks,), generator=generator) * 2.0 - 1
-        return 2 * torch.rand(n_tasks, generator=generator)
+            return _sides(n_tasks, generator)
+        return 2 * torch.rand(n_tasks, generator=generator, device=device_of(generator))
 
     def reward(self, context: Tensor, action: Tensor, reward: Tensor, info: dict[str, Any]) -> Tensor:
         """Return what the goal pays, less the cost of the action."""
         speed, goal = self._table(info["x_velocity"], context, reward.shape[1]), context.unsqueeze(1)
         pays = speed * goal if self.goal == "direction" else -(speed - goal).abs()
         return pays - 0.05 * action.clamp(-1, 1).square().sum(-1)
+
+
+def _sides(n_tasks: int, generator: torch.Generator | None) -> Tensor:
+    """Draw 1 or -1, as likely ``[n_tasks]``."""
+    return torch.randint(2, (n_tasks,), generator=generator, device=device_of(generator)) * 2.0 - 1

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from metalearn._given import at_least_one
-from metalearn.rl.environments import Environment
+from metalearn.rl.environments import Environment, device_of
 from metalearn.rl.policies import Params, Policy, draw_index
 from metalearn.rl.rollouts import Trajectories
 
@@ -43,8 +43,8 @@ class TabularMDP(Environment):
 
     def __init__(self, transitions: Tensor, rewards: Tensor, horizon: int) -> None:
         at_least_one(horizon=horizon)
-        n_states, n_actions = transitions.shape[:2]
-        if transitions.shape != (n_states, n_actions, n_states) or rewards.shape[1:] != (n_states, n_actions):
+        square = transitions.ndim == 3 and transitions.shape[0] == transitions.shape[2]
+        if not square or rewards.shape[1:] != transitions.shape[:2]:
             raise ValueError(
                 "expected transitions [n_states, n_actions, n_states] and rewards [n_tables, n_states, n_actions], got"
                 f" {list(transitions.shape)} and {list(rewards.shape)}"
@@ -52,15 +52,16 @@ class TabularMDP(Environment):
         if (transitions < 0).any() or not torch.allclose(transitions.sum(-1), torch.ones_like(transitions[..., 0])):
             raise ValueError("expected transitions to be probabilities that sum to 1 over the next state")
         self.transitions, self.rewards, self.horizon = transitions, rewards, horizon
-        self.n_observations, self.n_actions = n_states, n_actions
+        self.n_observations, self.n_actions = transitions.shape[:2]
 
     def draw(self, n_tasks: int, generator: torch.Generator | None = None) -> Tensor:
         """Draw tables of rewards ``[n_tasks, n_states, n_actions]``."""
-        return self.rewards[torch.randint(len(self.rewards), (n_tasks,), generator=generator)]
+        device = device_of(generator)
+        return self.rewards.to(device)[torch.randint(len(self.rewards), (n_tasks,), generator=generator, device=device)]
 
     def reset(self, context: Tensor, n_episodes: int, generator: torch.Generator | None = None) -> Tensor:
         """Return state 0 ``[n_tasks, n_episodes]``."""
-        return torch.zeros(len(context), n_episodes, dtype=torch.long)
+        return torch.zeros(len(context), n_episodes, dtype=torch.long, device=context.device)
 
     def observe(self, context: Tensor, state: Tensor) -> Tensor:
         """Return one-hot vectors."""
@@ -71,7 +72,7 @@ class TabularMDP(Environment):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Pay for state and action, and draw the next state."""
         reward = context[torch.arange(len(context)).unsqueeze(1), state, action]
-        following = draw_index(self.transitions[state, action].log(), generator)
+        following = draw_index(self.transitions.to(context.device)[state, action].log(), generator)
         return following, reward, torch.zeros_like(reward, dtype=torch.bool)
 
 
@@ -176,9 +177,10 @@ class Mazes(Environment):
         return maps
 
     def _draw(self, n_tasks: int, generator: torch.Generator | None) -> Tensor:
-        maps = (torch.rand(n_tasks, self.size**2, generator=generator) < self.walls).float()
+        device = device_of(generator)
+        maps = (torch.rand(n_tasks, self.size**2, generator=generator, device=device) < self.walls).float()
         maps[:, 0] = 0
-        goal = torch.randint(1, self.size**2, (n_tasks, 1), generator=generator)
+        goal = torch.randint(1, self.size**2, (n_tasks, 1), generator=generator, device=device)
         return maps.scatter(1, goal, 2.0).reshape(n_tasks, self.size, self.size)
 
     def shortest(self, context: Tensor) -> Tensor:

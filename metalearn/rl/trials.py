@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor
 
-from metalearn._given import at_least_one
 from metalearn.evaluation import Score
+from metalearn.rl.environments import TaskSampler
 
 
 class Step(NamedTuple):
@@ -41,6 +41,9 @@ class Step(NamedTuple):
 
 class Trials(ABC):
     """A batch of tasks, each played for one trial: a number of steps in which the player keeps its memory.
+
+    Where a trial has several episodes they follow one another, and a player remembers the earlier ones: there is one
+    axis of tasks, and none of episodes as in :class:`Tasks`, whose episodes are independent and run side by side.
 
     The object holds the tasks only; what changes while they are played is in the state that :meth:`begin` and
     :meth:`step` return, so that one batch can be played again.
@@ -98,46 +101,24 @@ class TrialFamily(ABC):
     Example:
         >>> from metalearn.rl import BanditFamily
         >>> BanditFamily(n_arms=2, n_pulls=5).tasks(n_tasks=8)
-        TrialSampler(family=BanditFamily(n_arms=2, n_pulls=5), n_tasks=8)
+        TaskSampler(family=BanditFamily(n_arms=2, n_pulls=5), n_tasks=8)
     """
 
     @abstractmethod
     def sample(self, n_tasks: int, generator: torch.Generator | None = None) -> Trials:
         """Draw tasks."""
 
-    def tasks(self, *, n_tasks: int) -> TrialSampler:
+    def tasks(self, *, n_tasks: int, device: torch.device | str = "cpu") -> TaskSampler:
         """Return a sampler of batches of tasks, for :func:`metalearn.fit` and :func:`metalearn.evaluate`.
 
         Args:
             n_tasks: Number of tasks of a batch, at least 1.
+            device: Where to draw: the device of the generators that the sampler is called with.
 
         Raises:
             ValueError: If ``n_tasks`` is no int, or below 1.
         """
-        return TrialSampler(self, n_tasks)
-
-
-@dataclass(frozen=True)
-class TrialSampler:
-    """Batches of tasks of a family; made by its method ``tasks``.
-
-    Example:
-        >>> import torch
-        >>> from metalearn.rl import BanditFamily
-        >>> sampler = BanditFamily(n_arms=2, n_pulls=5).tasks(n_tasks=8)
-        >>> len(sampler(torch.Generator().manual_seed(0)))
-        8
-    """
-
-    family: TrialFamily
-    n_tasks: int
-
-    def __post_init__(self) -> None:
-        at_least_one(n_tasks=self.n_tasks)
-
-    def __call__(self, generator: torch.Generator | None = None) -> Trials:
-        """Draw a batch of tasks."""
-        return self.family.sample(self.n_tasks, generator)
+        return TaskSampler(self, n_tasks, torch.device(device))
 
 
 class Player(ABC):
@@ -170,7 +151,7 @@ class Play:
     """What happened while a batch of trials was played.
 
     Args:
-        actions: Of each trial at each step ``[n, n_steps]``.
+        actions: Of each trial at each step ``[n, n_steps]``; without meaning after a trial's end.
         rewards: Theirs ``[n, n_steps]``; 0 after a trial's end.
         dones: Whether an episode ended with the step ``[n, n_steps]``.
         alive: Whether the trial was still going on before the step ``[n, n_steps]``.
