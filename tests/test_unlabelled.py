@@ -64,7 +64,9 @@ def test_augmentation_changes_each_image_by_its_own_amount_within_bounds() -> No
     x[:, :, 10, 10] = 1.0
     out = Augment(shift=4.0)(x, seeded())
     torch.testing.assert_close(out.sum((1, 2, 3)), torch.ones(400))
-    across = (out.sum(2).squeeze(1) * torch.arange(-10.0, 11.0)).sum(1)
+    across, down = ((out.sum(axis).squeeze(1) * torch.arange(-10.0, 11.0)).sum(1) for axis in (2, 3))
+    assert torch.corrcoef(torch.stack([across, down]))[0, 1].abs() < 0.2  # four standard errors
+    assert down.abs().max() == pytest.approx(4, abs=0.2)
     assert across.abs().max() <= 4.0001
     assert across.min() < -3.8
     assert across.max() > 3.8
@@ -101,6 +103,7 @@ def test_pixels_vanish_and_images_flip_at_their_rates() -> None:
     zeroed = Augment(zeroed=0.3)(x, seeded())
     assert (zeroed == 0).float().mean() == pytest.approx(0.3, abs=0.015)
     assert torch.equal(zeroed[zeroed != 0], x[zeroed != 0])
+    assert (zeroed == 0).all((1, 2, 3)).float().mean() == pytest.approx(0.3**4, abs=0.005)  # each for itself
     flipped = Augment(flip=True)(x, seeded())
     mirrored = (flipped == x.flip(3)).all(-1).all(-1)
     assert ((flipped == x).all(-1).all(-1) ^ mirrored).all()
@@ -193,7 +196,7 @@ def test_views_are_two_different_augmentations_of_one_image() -> None:
     (left, right), y = Views(pool(), add_noise, 30)(seeded())
     assert torch.equal(left[:, 0].floor(), right[:, 0].floor())
     assert len(left[:, 0].floor().unique()) == 30  # each image once
-    assert not (left == right).any()
+    assert not (left == right).any() and not any((side == side.round()).any() for side in (left, right))
     assert torch.equal(y, torch.arange(30))
 
 

@@ -22,7 +22,7 @@ Change = Augment | Callable[[Inputs, torch.Generator | None], Inputs]
 class AugmentedTasks:
     """Tasks in which each of some random images is a class of its own, and its augmentations are the queries.
 
-    The pool's labels are not read. Two images of a task may be of one true class: with many classes, rarely.
+    The pool's labels are not read. Two images of a task may be of one true class; the more classes, the more rarely.
 
     Args:
         pool: Images.
