@@ -195,7 +195,7 @@ def accuracies(axes: Axes, groups: Mapping[str, Mapping[str, Score]], chance: fl
     """Draw scores in percent with their 95 % intervals, one below the other, and a dotted line at chance.
 
     Args:
-        axes: Where to draw; the scale starts at 0.
+        axes: Where to draw; 0 is on the scale.
         groups: For each kind of task and each method on it: its score.
         chance: What guessing reaches, in percent.
 

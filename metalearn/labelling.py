@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from metalearn._given import at_least_one
 from metalearn._modes import evaluating
 from metalearn._torch import tree_map
 from metalearn.episodes import Inputs
@@ -111,8 +112,7 @@ def fit_temperature(
         >>> 0.5 < fit_temperature(pretrained("prototypical", "glyphs"), tasks, n_tasks=20) < 5
         True
     """
-    if n_tasks < 1:
-        raise ValueError(f"n_tasks must be at least 1, got {n_tasks}")
+    at_least_one(n_tasks=n_tasks)
     generator = stream(default_seed() if seed is None else seed, "calibration", getattr(sample, "device", "cpu"))
     logits: list[Tensor] = []
     targets: list[Tensor] = []
@@ -181,7 +181,6 @@ def self_train(
     threshold: float = 0.9,
     temperature: float = 1.0,
     n_rounds: int = 1,
-    first: PseudoLabels | None = None,
 ) -> list[Round]:
     """Label what has no label, adapt again to labelled examples and confident pseudo-labels, and go on so.
 
@@ -197,7 +196,6 @@ def self_train(
         threshold: Least confidence of a label that is used, in [0, 1].
         temperature: Divides the logits, above 0.
         n_rounds: How often the learner adapts again, at least 0.
-        first: Labels and confidences of the first round in place of the learner's own, such as another labeller's.
 
     Returns:
         ``n_rounds + 1`` rounds; the first has seen the support alone.
@@ -228,12 +226,10 @@ def self_train(
         raise ValueError(f"expected threshold in [0, 1] and n_rounds >= 0, got {threshold} and {n_rounds}")
     rounds: list[Round] = []
     x, y = support_x, support_y
-    for number in range(n_rounds + 1):
+    for _ in range(n_rounds + 1):
         with torch.no_grad():
             adapted = learner.adapt(x, y, n_way=n_way)
-        own = first is None or number > 0
-        pseudo = pseudo_labels(learner, adapted, unlabelled_x, temperature) if own else first
-        assert pseudo is not None
+        pseudo = pseudo_labels(learner, adapted, unlabelled_x, temperature)
         kept = pseudo.kept(threshold)
         rounds.append(Round(adapted, pseudo, kept))
         x = tree_map(lambda mine, more, kept=kept: torch.cat([mine, more[kept]]), support_x, unlabelled_x)

@@ -13,7 +13,7 @@ from metalearn._given import at_least_one, check_inputs, class_ids, dims
 from metalearn._torch import tree_leaves, tree_map
 from metalearn.episodes import Batch, Inputs
 from metalearn.samplers import BatchSampler, EpisodeSampler, PairSampler, PictureSampler, TripletSampler
-from metalearn.sampling import draws_on
+from metalearn.sampling import draws_on, generator_on
 
 Transform = Callable[[Any, torch.Generator | None], Any]
 
@@ -217,7 +217,7 @@ class Pool:
         rows = index.to(self.device).flatten()
         x = tree_map(lambda leaf: _convert(leaf.index_select(0, rows)), self.x)  # leaf[rows] is 15 times slower
         if self.transform is not None:
-            x = self.transform(x, _generator_on(self.device, generator))
+            x = self.transform(x, generator_on(self.device, generator))
         return tree_map(lambda leaf: leaf.reshape(*index.shape, *leaf.shape[1:]), x)
 
     def encoded(self, encode: Callable[[Inputs], Inputs], batch_size: int = 500) -> Pool:
@@ -278,11 +278,3 @@ def _channels_first(x: Tensor) -> Tensor:
 
 def _convert(x: Tensor) -> Tensor:
     return x.float().div_(255) if x.dtype == torch.uint8 else x
-
-
-def _generator_on(device: torch.device, generator: torch.Generator | None) -> torch.Generator | None:
-    """Return the generator, or where it lies elsewhere one on ``device`` that is seeded from it."""
-    if generator is None or generator.device.type == device.type:
-        return generator
-    seed = torch.randint(2**62, (), generator=generator, device=generator.device)
-    return torch.Generator(device).manual_seed(int(seed))

@@ -250,3 +250,11 @@ def _check_classes(pool: Pool) -> None:
 def draws_on(generator: torch.Generator | None, pool: Pool) -> torch.device:
     """Return where random numbers are drawn: on the generator's device, by default on the pool's."""
     return pool.device if generator is None else generator.device
+
+
+def generator_on(device: torch.device, generator: torch.Generator | None) -> torch.Generator | None:
+    """Return the generator, or where it lies elsewhere one on ``device`` that is seeded from it."""
+    if generator is None or generator.device.type == device.type:
+        return generator
+    seed = torch.randint(2**62, (), generator=generator, device=generator.device)
+    return torch.Generator(device).manual_seed(int(seed))

@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, Route, sync_playwright
+from playwright.sync_api import Browser, Page, Route, ViewportSize, sync_playwright
 
 HTML = Path(__file__).resolve().parents[1] / "_build" / "html"
 CHROMIUM = shutil.which("chromium")
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 ARTICLE = "article.bd-article"
+PHONE: ViewportSize = {"width": 375, "height": 667}
 # Faults that no page of ours can mend, by rule and by what the element holds.
 THEME_FAULTS = [
     ("label-content-name-mismatch", "<summary"),  # myst-nb: the label of a hidden input
@@ -131,6 +132,34 @@ def frame_times(page: Page, handle: str) -> list[float]:
       return times.slice(10);
     }"""
     return [float(time) for time in page.evaluate(script, handle)]
+
+
+@contextmanager
+def without_scripts(browser: Browser, path: str, address: str | None = None) -> Iterator[Page]:
+    """Yield a page of the built book, opened as a file or at an address, whose scripts do not run."""
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{address or HTML.as_uri()}/{path}")
+    yield page
+    context.close()
+
+
+def check_phone_and_themes(page: Page, root: str, look: str) -> None:
+    """Check that a page fits a phone, and that a picture on it is accessible in both themes and changes its colours.
+
+    Args:
+        page: As wide as a phone, in the light theme.
+        root: Selector of the picture.
+        look: An expression of what changes with the theme: a colour, or all that a canvas shows.
+    """
+    assert page.viewport_size == PHONE
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    assert accessibility_faults(page, root) == []
+    light = page.evaluate(look)
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
+    assert page.evaluate(look) != light
+    assert accessibility_faults(page, root) == []
 
 
 def accessibility_faults(page: Page, within: str = ARTICLE, **options: Any) -> list[tuple[str, str]]:

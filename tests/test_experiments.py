@@ -454,6 +454,20 @@ def test_a_study_trains_without_labels_and_with_few(make: Callable[..., str], ho
     assert Record("hiding", home).row("hidden")["n_answers"] == 6
 
 
+def test_a_kind_of_episodes_refuses_what_it_does_not_know() -> None:
+    pool = source("glyphs").test
+    for kind, options in (
+        ("augmented", {"augment": {}, "within": "groups"}),
+        ("partly labelled", {"n_unlabelled": 2, "unknown": [pool.class_names[0].split("/")[0]]}),
+        ("episodes", {"augment": {}}),
+    ):
+        with pytest.raises(TypeError, match="unexpected keyword argument"):
+            sampler(pool, kind, **WAYS, **options)  # type: ignore[arg-type]
+    (script, *_) = {name.split("/")[0] for name in pool.class_names}
+    some = sampler(pool, "partly labelled", only=[script], n_unlabelled=2, **WAYS)
+    assert {name.split("/")[0] for name in some.pool.class_names} == {script}  # type: ignore[attr-defined]
+
+
 def test_what_clusters_are_made_of_decides_the_digest() -> None:
     other = replace(WITHOUT_LABELS["views"], learner_args={"temperature": 0.2})
     changed = replace(UNLABELLED, methods={**WITHOUT_LABELS, "views": other})

@@ -25,7 +25,7 @@ from metalearn import Pool, Score, evaluate, experiments
 from metalearn.data import glyphs, omniglot
 from metalearn.deploy import Classifier
 from metalearn.sampling import sample_episodes
-from tests.browsing import HTML, Opened, accessibility_faults
+from tests.browsing import HTML, PHONE, Opened, check_phone_and_themes
 from tools import living_figure, living_weights
 from tools.render_glyphs import depth_of, ridge_of
 
@@ -439,21 +439,15 @@ def test_the_example_draws_itself_where_motion_is_welcome(living: Page) -> None:
 
 
 def test_a_full_page_fits_a_phone_and_is_accessible_in_both_themes(living: Page) -> None:
-    living.set_viewport_size({"width": 375, "height": 667})
+    living.set_viewport_size(PHONE)
     draw(living, FORK)
     press(living, "This is A")
     living.evaluate(FILL, FORK)
     draw(living, HOOK)
     living.get_by_role("slider").focus()
     living.keyboard.press("ArrowLeft")
-    assert living.evaluate("document.documentElement.scrollWidth") <= 375
     assert living.locator(".living-thumbs canvas:not(.living-empty)").count() == 25
-    assert accessibility_faults(living, "[data-living]") == []
-    light = living.evaluate(STATE)
-    living.emulate_media(color_scheme="dark")
-    living.wait_for_function("document.documentElement.dataset.theme === 'dark'")
-    living.wait_for_function(f"(before) => ({STATE})() !== before", arg=light)  # drawn again in the other ink
-    assert accessibility_faults(living, "[data-living]") == []
+    check_phone_and_themes(living, "[data-living]", STATE)
 
 
 def test_without_scripts_a_picture_stands_there(browser: Browser, address: str) -> None:

@@ -14,7 +14,18 @@ from torch.nn import functional as F
 
 from metalearn import Episode
 from metalearn.learners import MAML, ImplicitMAML, Reptile
-from tests.browsing import HTML, accessibility_faults, choose, frame_times, page_with, seen, slide, state
+from tests.browsing import (
+    HTML,
+    PHONE,
+    check_phone_and_themes,
+    choose,
+    frame_times,
+    page_with,
+    seen,
+    slide,
+    state,
+    without_scripts,
+)
 
 pytestmark = pytest.mark.slow
 PAGE = page_with("directions_page")
@@ -272,24 +283,15 @@ def test_a_frame_is_ready_in_time(living: Page) -> None:
 
 
 def test_it_fits_a_phone_and_is_accessible_in_both_themes(living: Page) -> None:
-    living.set_viewport_size({"width": 375, "height": 667})
+    living.set_viewport_size(PHONE)
     living.reload()
     slide(living, "Inner rate", 0.3)
-    assert living.evaluate("document.documentElement.scrollWidth") <= 375
     assert living.locator(f"{ROOT} table").evaluate("(one) => one.scrollWidth <= one.parentElement.clientWidth")
-    assert accessibility_faults(living, ROOT) == []
     colour = "getComputedStyle(document.querySelector('.living-directions .living-shaft')).stroke"
-    light = living.evaluate(colour)
-    living.emulate_media(color_scheme="dark")
-    living.wait_for_function("document.documentElement.dataset.theme === 'dark'")
-    assert living.evaluate(colour) != light
-    assert accessibility_faults(living, ROOT) == []
+    check_phone_and_themes(living, ROOT, colour)
 
 
 def test_without_scripts_a_sentence_stands_there(browser: Browser) -> None:
-    context = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
-    page.goto(f"{HTML.as_uri()}/{PAGE}")
-    text = page.locator(ROOT).inner_text()
+    with without_scripts(browser, PAGE) as page:
+        text = page.locator(ROOT).inner_text()
     assert "the directions of the four methods as arrows" in text and "needs the page" in text
-    context.close()

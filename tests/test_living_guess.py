@@ -7,7 +7,6 @@ import re
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +17,7 @@ from playwright.sync_api import Browser, Page
 from metalearn import experiments, pretrained
 from metalearn.data import glyphs
 from metalearn.learners import Learner, Pixels
-from tests.browsing import HTML, accessibility_faults, page_with
+from tests.browsing import HTML, PHONE, check_phone_and_themes, page_with, without_scripts
 from tools import living_tasks
 from tools.living_figure import stored
 
@@ -176,20 +175,13 @@ def test_every_letter_answers_and_nothing_below_moves(living: Page) -> None:
 
 
 def test_it_fits_a_phone_and_is_accessible_in_both_themes(living: Page) -> None:
-    living.set_viewport_size({"width": 375, "height": 667})
+    living.set_viewport_size(PHONE)
     choose(living, 0)
-    assert living.evaluate("document.documentElement.scrollWidth") <= 375
-    assert accessibility_faults(living, ROOT) == []
-    pixels = living.locator(f"{ROOT} canvas").first.evaluate("(canvas) => canvas.toDataURL()")
-    living.emulate_media(color_scheme="dark")
-    living.wait_for_function("document.documentElement.dataset.theme === 'dark'")
-    script = "([root, before]) => document.querySelector(`${root} canvas`).toDataURL() !== before"
-    living.wait_for_function(script, arg=[ROOT, pixels])  # drawn again in the other ink
-    assert accessibility_faults(living, ROOT) == []
+    check_phone_and_themes(living, ROOT, f"document.querySelector('{ROOT} canvas').toDataURL()")
 
 
 def test_a_finger_answers(browser: Browser) -> None:
-    context = browser.new_context(has_touch=True, is_mobile=True, viewport={"width": 375, "height": 667})
+    context = browser.new_context(has_touch=True, is_mobile=True, viewport=PHONE)
     page = context.new_page()
     page.goto(f"{HTML.as_uri()}/{PAGE}")
     page.locator(".living-letters button").nth(ANSWERS[0][0]).tap()
@@ -198,12 +190,9 @@ def test_a_finger_answers(browser: Browser) -> None:
 
 
 def test_without_scripts_a_picture_stands_there(browser: Browser, address: str) -> None:
-    context: Any = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
-    page.goto(f"{address}/{PAGE}")
-    picture = page.locator("noscript img")
-    assert picture.is_visible() and picture.evaluate("(image) => image.naturalWidth") == 960
-    context.close()
+    with without_scripts(browser, PAGE, address) as page:
+        picture = page.locator("noscript img")
+        assert picture.is_visible() and picture.evaluate("(image) => image.naturalWidth") == 960
 
 
 def test_images_take_four_bits_a_pixel() -> None:

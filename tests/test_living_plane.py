@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from metalearn.data import glyphs
 from metalearn.learners import Prototypical
-from tests.browsing import HTML, accessibility_faults, page_with, seen
+from tests.browsing import HTML, PHONE, check_phone_and_themes, page_with, seen, without_scripts
 from tools import living_plane
 from tools.living_figure import stored
 
@@ -243,7 +243,7 @@ def test_the_choices_work_by_keys(living: Page) -> None:
 
 
 def test_a_finger_drags_and_does_not_scroll(browser: Browser) -> None:
-    context = browser.new_context(has_touch=True, is_mobile=True, viewport={"width": 375, "height": 667})
+    context = browser.new_context(has_touch=True, is_mobile=True, viewport=PHONE)
     page = context.new_page()
     page.goto(f"{HTML.as_uri()}/{PAGE}")
     page.locator(f"{ROOT} .living-frame").scroll_into_view_if_needed()
@@ -275,22 +275,13 @@ def test_a_movement_is_drawn_within_a_frame(living: Page) -> None:
 
 
 def test_it_fits_a_phone_and_is_accessible_in_both_themes(living: Page) -> None:
-    living.set_viewport_size({"width": 375, "height": 667})
+    living.set_viewport_size(PHONE)
     press(living, "Other letters")
-    assert living.evaluate("document.documentElement.scrollWidth") <= 375
-    assert accessibility_faults(living, ROOT) == []
-    inks = f"document.querySelector('{ROOT} image').getAttribute('href')"
-    light = living.evaluate(inks)
-    living.emulate_media(color_scheme="dark")
-    living.wait_for_function(f"(before) => {inks} !== before", arg=light)  # drawn again in the other ink
-    assert accessibility_faults(living, ROOT) == []
+    check_phone_and_themes(living, ROOT, f"document.querySelector('{ROOT} image').getAttribute('href')")
 
 
 def test_without_scripts_a_picture_and_a_text_stand_there(browser: Browser, address: str) -> None:
-    context: Any = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
-    page.goto(f"{address}/{PAGE}")
-    assert page.locator(f"{ROOT} p").first.is_visible() and page.locator(f"{ROOT} .living-still").is_visible()
-    image = page.locator(f"{ROOT} .living-still").evaluate("(node) => getComputedStyle(node).backgroundImage")
-    assert page.request.get(image[5:-2]).status == 200
-    context.close()
+    with without_scripts(browser, PAGE, address) as page:
+        assert page.locator(f"{ROOT} p").first.is_visible() and page.locator(f"{ROOT} .living-still").is_visible()
+        image = page.locator(f"{ROOT} .living-still").evaluate("(node) => getComputedStyle(node).backgroundImage")
+        assert page.request.get(image[5:-2]).status == 200

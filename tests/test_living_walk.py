@@ -13,7 +13,17 @@ from playwright.sync_api import Browser, Page
 from torch import Tensor
 
 from metalearn.rl import Navigation, Trajectories
-from tests.browsing import HTML, accessibility_faults, frame_times, page_with, seen, slide, state
+from tests.browsing import (
+    HTML,
+    PHONE,
+    check_phone_and_themes,
+    frame_times,
+    page_with,
+    seen,
+    slide,
+    state,
+    without_scripts,
+)
 from tools import living_walk
 
 pytestmark = pytest.mark.slow
@@ -225,23 +235,14 @@ def test_a_frame_is_ready_in_time(living: Page) -> None:
 
 
 def test_it_fits_a_phone_and_is_accessible_in_both_themes(living: Page) -> None:
-    living.set_viewport_size({"width": 375, "height": 667})
+    living.set_viewport_size(PHONE)
     living.reload()
     finished(living)
-    assert living.evaluate("document.documentElement.scrollWidth") <= 375
-    assert accessibility_faults(living, ROOT) == []
     colour = "getComputedStyle(document.querySelector('.living-walk .living-line.living-now')).stroke"
-    light = living.evaluate(colour)
-    living.emulate_media(color_scheme="dark")
-    living.wait_for_function("document.documentElement.dataset.theme === 'dark'")
-    assert living.evaluate(colour) != light
-    assert accessibility_faults(living, ROOT) == []
+    check_phone_and_themes(living, ROOT, colour)
 
 
 def test_without_scripts_a_sentence_stands_there(browser: Browser) -> None:
-    context = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
-    page.goto(f"{HTML.as_uri()}/{PAGE}")
-    text = page.locator(ROOT).inner_text()
+    with without_scripts(browser, PAGE) as page:
+        text = page.locator(ROOT).inner_text()
     assert re.search(r"goal.* needs the page's scripts", text.replace("\n", " ").replace("’", "'"))
-    context.close()

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from metalearn import Batch, Episode, Pool, evaluate, fit, over_tasks
 from metalearn.augment import Augment, sampling_grid
-from metalearn.labelling import PseudoLabels, best_temperature, fit_temperature, pseudo_labels, self_train
+from metalearn.labelling import best_temperature, fit_temperature, pseudo_labels, self_train
 from metalearn.learners import MAML, Contrastive, Learner, Prototypical, SoftKMeans, Transfer
 from metalearn.learners._encoder import Distance
 from metalearn.learners.contrastive import nt_xent
@@ -64,7 +64,9 @@ def test_augmentation_changes_each_image_by_its_own_amount_within_bounds() -> No
     x[:, :, 10, 10] = 1.0
     out = Augment(shift=4.0)(x, seeded())
     torch.testing.assert_close(out.sum((1, 2, 3)), torch.ones(400))
-    across = (out.sum(2).squeeze(1) * torch.arange(-10.0, 11.0)).sum(1)
+    across, down = ((out.sum(axis).squeeze(1) * torch.arange(-10.0, 11.0)).sum(1) for axis in (2, 3))
+    assert torch.corrcoef(torch.stack([across, down]))[0, 1].abs() < 0.2  # four standard errors
+    assert down.abs().max() == pytest.approx(4, abs=0.2)
     assert across.abs().max() <= 4.0001
     assert across.min() < -3.8
     assert across.max() > 3.8
@@ -74,21 +76,48 @@ def test_augmentation_changes_each_image_by_its_own_amount_within_bounds() -> No
     assert torch.equal(x, Augment()(x, seeded()))
 
 
+def coordinates(width: int, height: int) -> Tensor:
+    """Return an image of two channels, how far a pixel lies right of the centre and below it."""
+    x, y = (torch.arange(float(size)).double() - (size - 1) / 2 for size in (width, height))
+    return torch.stack(torch.meshgrid(x, y, indexing="xy")).unsqueeze(0)
+
+
+@pytest.mark.parametrize(("name", "strength"), [("rotation", 30.0), ("scale", 0.4), ("shear", 0.5)])
+def test_augmentation_turns_scales_and_shears_within_bounds(name: str, strength: float) -> None:
+    source = Augment(**{name: strength})(coordinates(17, 21).repeat(400, 1, 1, 1), seeded())  # type: ignore[arg-type]
+    right, down = ((source[:, :, 10 + j, 8 + i] - source[:, :, 10, 8]) for i, j in ((1, 0), (0, 1)))  # [400, 2]
+    found = {
+        "rotation": torch.atan2(right[:, 1], right[:, 0]).rad2deg(),
+        "scale": 1 / right[:, 0] - 1,
+        "shear": -down[:, 0],
+    }[name]
+    torch.testing.assert_close(source[:, :, 10, 8], torch.zeros(400, 2).double())  # the centre stays
+    assert found.abs().max() <= strength * (1 + 1e-6)
+    assert found.min() < -0.95 * strength
+    assert found.max() > 0.95 * strength
+    assert found.std() == pytest.approx(strength / math.sqrt(3), rel=0.1)
+
+
 def test_pixels_vanish_and_images_flip_at_their_rates() -> None:
     x = torch.arange(1.0, 5.0).reshape(1, 1, 2, 2).repeat(5000, 1, 1, 1)
     zeroed = Augment(zeroed=0.3)(x, seeded())
     assert (zeroed == 0).float().mean() == pytest.approx(0.3, abs=0.015)
     assert torch.equal(zeroed[zeroed != 0], x[zeroed != 0])
+    assert (zeroed == 0).all((1, 2, 3)).float().mean() == pytest.approx(0.3**4, abs=0.005)  # each for itself
     flipped = Augment(flip=True)(x, seeded())
     mirrored = (flipped == x.flip(3)).all(-1).all(-1)
     assert ((flipped == x).all(-1).all(-1) ^ mirrored).all()
     assert mirrored.float().mean() == pytest.approx(0.5, abs=0.03)
 
 
-def test_elastic_bends_what_shifts_do_not() -> None:
-    x = torch.rand(50, 1, 28, 28, generator=seeded())
-    small, large = (F.mse_loss(Augment(elastic=s)(x, seeded(1)), x).item() for s in (0.1, 1.0))
-    assert 0 < small < large / 4
+def test_elastic_moves_five_by_five_points_apart_and_smoothly_what_lies_between() -> None:
+    x = coordinates(41, 25).repeat(500, 1, 1, 1)
+    moved_by = Augment(elastic=0.5)(x, seeded()) - x  # pixels
+    points = moved_by[:, :, 6:-6:6, 10:-10:10]  # [500, 2, 3, 3], those inside
+    torch.testing.assert_close(points.std((0, 2, 3)), torch.full((2,), 0.5).double(), rtol=0.05, atol=0)
+    assert torch.corrcoef(points.reshape(500, -1).T).fill_diagonal_(0).abs().max() < 0.2
+    steps = moved_by[:, :, 6:-6, 10:-10].diff(dim=3)
+    assert steps.abs().max() < 0.5
 
 
 @pytest.mark.parametrize(
@@ -167,7 +196,7 @@ def test_views_are_two_different_augmentations_of_one_image() -> None:
     (left, right), y = Views(pool(), add_noise, 30)(seeded())
     assert torch.equal(left[:, 0].floor(), right[:, 0].floor())
     assert len(left[:, 0].floor().unique()) == 30  # each image once
-    assert not (left == right).any()
+    assert not (left == right).any() and not any((side == side.round()).any() for side in (left, right))
     assert torch.equal(y, torch.arange(30))
 
 
@@ -227,6 +256,11 @@ def test_partly_labelled_tasks() -> None:
         there, counts = torch.unique(task.support_x[~labelled, 1], return_counts=True)
         assert counts.tolist() == [4] * 5  # three classes and two distractors
         assert set().union(*classes.values()) <= set(there.tolist())
+        assert labelled.tolist() == [True] * 6 + [False] * 20
+        by_class = task.support_x[6:, 1].reshape(5, 4)
+        assert (by_class == by_class[:, :1]).all() and [{each} for each in by_class[:3, 0].tolist()] == [
+            *classes.values()
+        ]
         assert torch.bincount(task.query_y).tolist() == [3, 3, 3]
         assert all({float(x)} == classes[int(y)] for x, y in zip(task.query_x[:, 1], task.query_y, strict=True))
         rows = torch.cat([task.support_x, task.query_x])[:, 0]
@@ -429,16 +463,6 @@ def test_pseudo_labels_and_rounds_by_hand() -> None:
     assert rounds[1].adapted["prototypes"].flatten().tolist() == [0.5, 5.0]
     assert rounds[1].kept.tolist() == [True, True, True]  # the middle moved: 1.9 is now clear
     assert rounds[2].adapted["prototypes"].flatten().tolist() == pytest.approx([2.9 / 3, 5.0])
-
-
-def test_self_training_may_start_from_others_labels() -> None:
-    learner = Prototypical(nn.Identity()).eval()
-    x, y, more = torch.tensor([[0.0], [4.0]]), torch.tensor([0, 1]), torch.tensor([[1.0], [6.0]])
-    swapped = PseudoLabels(torch.tensor([1, 0]), torch.tensor([1.0, 0.2]))
-    rounds = self_train(learner, x, y, more, n_way=2, threshold=0.5, first=swapped)
-    assert rounds[0].pseudo is swapped
-    assert rounds[1].adapted["prototypes"].flatten().tolist() == [0.0, 2.5]
-    assert rounds[1].pseudo.labels.tolist() == [0, 1]  # its own again
 
 
 def test_wrong_labels_confirm_themselves() -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from torch import Tensor
 
-SIZE, STEP = 0.7, 0.8  # of a thumbnail; from one to the next
+SIZE, STEP, N_COLUMNS = 0.7, 0.8, 4  # of a thumbnail; from one to the next; of the pile
 SUPPORT, QUERY, WRONG = COLOURS["joint training"], COLOURS["siamese"], COLOURS["MAML"]
 LOOK: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8}
 
@@ -52,10 +52,10 @@ def draw_unlabelled_tasks(
     canvas(axes, 11.4, 8.2)
 
 
-def _draw_pile(axes: Axes, images: Tensor, n_columns: int = 4) -> None:
-    top = 4.1 + STEP * ((len(images) - 1) // n_columns) / 2
+def _draw_pile(axes: Axes, images: Tensor) -> None:
+    top = 4.1 + STEP * ((len(images) - 1) // N_COLUMNS) / 2
     for i, image in enumerate(images):
-        thumbnail(axes, (0.55 + STEP * (i % n_columns), top - STEP * (i // n_columns)), image, SIZE)
+        thumbnail(axes, (0.55 + STEP * (i % N_COLUMNS), top - STEP * (i // N_COLUMNS)), image, SIZE)
     axes.text(0.55 + STEP * 1.5, top + 0.75, "unlabelled images", **LOOK)
     arrow(axes, (3.5, 4.6), (4.6, 6.2), bend=-0.15)
     arrow(axes, (3.5, 3.6), (4.3, 2.4), bend=0.15)

@@ -91,17 +91,15 @@ def sampler(
     **sizes: int,
 ) -> Callable[..., Any]:
     """Return what draws batches: from a pool of a source, or of some of its groups, or from a task family."""
-    if kind in FROM_A_POOL:
-        changes = {} if augment is None else {"augment": Augment(**augment)}
-        draws: Callable[..., Any] = FROM_A_POOL[kind](pool, **changes, **sizes)
-        return draws
-    if kind not in KINDS:
+    if kind not in KINDS and kind not in FROM_A_POOL:
         raise ValueError(f"episodes are drawn as one of the kinds {KINDS + tuple(FROM_A_POOL)}, got {kind!r}")
     others = None if unknown is None else _of_groups(pool, unknown)
     if only is not None:
         pool = _of_groups(pool, only)
     groups = {"groups": [name.split("/")[0] for name in pool.class_names]} if within else {}
-    found: Callable[..., Any] = getattr(pool, kind)(**sizes, **groups)
+    changes = {} if augment is None else {"augment": Augment(**augment)}
+    draw = partial(FROM_A_POOL[kind], pool) if kind in FROM_A_POOL else getattr(pool, kind)
+    found: Callable[..., Any] = draw(**sizes, **groups, **changes)  # what a kind does not know, it refuses
     return found if others is None else OpenTasks(pool.episodes(**sizes, **groups), others)
 
 
