@@ -5,7 +5,7 @@ import hashlib
 import pytest
 import torch
 
-from metalearn import Pool, TaskFamily, sample_episodes, sample_pairs, sample_triplets
+from metalearn import Pool, TaskFamily, sample_episodes, sample_pairs, sample_triplets, sampling
 from metalearn.data import sinusoids
 
 
@@ -155,7 +155,6 @@ def test_sine_waves_are_a_task_family():
 
 
 def test_a_transform_gets_a_generator_of_the_device_of_its_inputs(monkeypatch):
-    pools = pytest.importorskip("metalearn.pools")
     made = []
 
     class Stub:  # stands for torch.Generator on a device that this machine lacks
@@ -167,12 +166,12 @@ def test_a_transform_gets_a_generator_of_the_device_of_its_inputs(monkeypatch):
             self.seed = seed
             return self
 
-    monkeypatch.setattr(pools.torch, "Generator", Stub)
+    monkeypatch.setattr(sampling.torch, "Generator", Stub)
     given = torch._C.Generator().manual_seed(5)
-    assert pools._generator_on(torch.device("cpu"), given) is given
-    assert pools._generator_on(torch.device("cuda:0"), None) is None and not made
-    derived = [pools._generator_on(torch.device("cuda:0"), given) for _ in range(2)]
+    assert sampling.generator_on(torch.device("cpu"), given) is given
+    assert sampling.generator_on(torch.device("cuda:0"), None) is None and not made
+    derived = [sampling.generator_on(torch.device("cuda:0"), given) for _ in range(2)]
     assert [g.device for g in derived] == [torch.device("cuda:0")] * 2
     assert derived[0].seed != derived[1].seed  # another one for each draw
-    again = pools._generator_on(torch.device("cuda:0"), torch._C.Generator().manual_seed(5))
+    again = sampling.generator_on(torch.device("cuda:0"), torch._C.Generator().manual_seed(5))
     assert again.seed == derived[0].seed
