@@ -32,10 +32,7 @@ STANDING = (  # the order of the queue; a file here for each
     *("linear_problems", "ciphers", "in_context"),
     *("sites", "slides"),
     "evolution",
-    *("bandits",),
-    *("unlabelled",),
-    *("bandits", "games"),
-    "navigation",
+    *("bandits", "games", "navigation"),
     *("unlabelled", "semi_supervised", "omniglot_unlabelled"),
 )
 
