@@ -48,6 +48,10 @@ METHODS |= {
     f"Transfer, {n} classes": Method("Transfer", ENCODER, {"n_classes": n}, {**IMAGES, "n_labelled": n}, FIT)
     for n in N_LABELLED[::2]
 }
+METHODS |= {
+    f"MAML, {n} classes": Method("MAML", WHOLE, INNER, {**tasks(8), "n_labelled": n}, MAML_FIT, STEPS)
+    for n in N_LABELLED[::2]
+}
 SIZES = {"n_query": 5, "n_tasks": 600}
 TESTS = {f"{n}-way {k}-shot": {"n_way": n, "n_shot": k, **SIZES} for n, k in ((5, 1), (5, 5), (20, 1))}
 SHIP = ("Contrastive", "UMTRA Prototypical", "CACTUS Prototypical", "UMTRA MAML", "UMTRA Prototypical half turns")
