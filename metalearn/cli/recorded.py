@@ -157,7 +157,8 @@ def agree(new: Score, old: Score) -> bool:
     """
     a, b = new.per_task.double(), old.per_task.double()
     if len(a) == len(b):
-        gap = Score.of(a - b)
+        both = a.isfinite() & b.isfinite()  # tasks that diverged have no number
+        gap = Score.of((a - b)[both])
         return abs(gap.mean) <= max(gap.ci95, 1e-6 * abs(old.mean))
     return abs(new.mean - old.mean) <= (new.ci95**2 + old.ci95**2) ** 0.5
 

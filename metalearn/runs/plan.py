@@ -97,14 +97,16 @@ def plan(learner: str, data: str, *, seed: int = 0, **asked: Any) -> Study:
     if "n_way" in sizes and "n_way" not in usual:
         raise ValueError(f"{data} is regression, which has no classes: leave n_way out, got {sizes['n_way']}")
     if "kind" not in changes["episodes"]:  # pairs and batches have sizes of their own
-        changes["episodes"].update(sizes)
+        changes["episodes"] = {**method.episodes, **sizes, **asked.get("episodes", {})}
     tested = {key: sizes[key] for key in SIZES[:3] if key in sizes}
     test = {**usual, **tested, "n_tasks": N_TEST_TASKS}
     changes["fit"].pop("validate_on", None)
     method = replace(method, data=None, weights=None, **changes)
     method = _with_answers(method, test.get("n_way"))
+    study = Study("run", {label: method}, {"test": test}, data, (seed,), snapshots=(), ship=False)
     _check(method, test)
-    return Study("run", {label: method}, {"test": test}, data, (seed,), snapshots=(), ship=False)
+    _check_data(data, test)
+    return study
 
 
 def _known(data: str) -> Study:
@@ -159,7 +161,9 @@ def _for_images(network: dict[str, Any], shape: list[int] | None, data: str) -> 
     if network["network"] != "Conv4":
         return network
     if shape is not None and len(shape) == 3 and shape[1] == shape[2]:
-        network["config"].update(in_channels=shape[0], image_size=shape[1])
+        for key, value, usual in (("in_channels", shape[0], 1), ("image_size", shape[1], 28)):
+            if network["config"].get(key, usual) != value:
+                network["config"][key] = value
         return network
     if shape is not None and len(shape) == 1:
         n_outputs = network["config"]["n_outputs"]
@@ -211,3 +215,19 @@ def _check(method: Method, test: Mapping[str, Any]) -> None:
         )
     if method.training.n_steps < 1:
         raise ValueError(f"expected n_steps of at least 1, got {method.training.n_steps}")
+
+
+def _check_data(data: str, test: Mapping[str, Any]) -> None:
+    """Refuse tests for which validation or test classes are too few.
+
+    Raises:
+        ValueError: If they are; the message names the part.
+    """
+    for part in ("validation", "test"):
+        pool = getattr(source(data), part, None)
+        sizes = {key: value for key, value in test.items() if key in ("n_way", "n_shot", "n_query")}
+        if isinstance(pool, Pool) and "n_way" in sizes:
+            try:
+                pool.episodes(n_tasks=1, **sizes)
+            except ValueError as error:
+                raise ValueError(f"{part} classes of {data}: {error}") from error

@@ -121,7 +121,8 @@ def _asked(study: Study) -> dict[str, Any]:
     """Return the run in the words that :func:`metalearn.runs.read_settings` reads."""
     label, method = next(iter(study.methods.items()))
     sections = {name: dict(getattr(method, name)) for name in ("learner_args", "episodes", "fit", "test")}
-    return {"learner": label, "data": study.data, "seed": study.seeds[0], **sections}
+    sizes = {key: value for key, value in study.tests["test"].items() if key in ("n_way", "n_shot", "n_query")}
+    return {"learner": label, "data": study.data, "seed": study.seeds[0], **sizes, **sections}
 
 
 def _plain(content: Any) -> Any:
