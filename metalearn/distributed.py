@@ -73,7 +73,7 @@ class Workers:
         flat = torch.cat([*(grad.flatten().to(torch.float64) for grad in grads), loss.detach().double().reshape(1)])
         dist.all_reduce(flat)
         flat /= self.size
-        for grad, mean in zip(grads, flat[:-1].split([grad.numel() for grad in grads]), strict=True):
+        for grad, mean in zip(grads, torch.split(flat[:-1], [grad.numel() for grad in grads]), strict=True):
             grad.copy_(mean.view_as(grad))
         return flat[-1].to(loss.dtype)
 

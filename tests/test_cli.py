@@ -117,7 +117,7 @@ def test_settings_that_contradict_are_refused(asked, message):
 def test_a_file_says_what_flags_say(tmp_path, run):
     path = tmp_path / "mine.toml"
     path.write_text(
-        'learner = "MAML"\ndata = "digits"\nn_way = 3\n[learner_args]\ninner_lr = 0.2\n[fit]\nn_steps = 9\n'
+        'learner = "MAML"\ndata = "digits"\nn_way = 2\n[learner_args]\ninner_lr = 0.2\n[fit]\nn_steps = 9\n'
     )
     asked = read_settings(path)
     study = plan(asked.pop("learner"), asked.pop("data"), **asked)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 import typer
@@ -80,7 +80,8 @@ def predict(
     held_out = getattr(splits, "validation", None)
     if not isinstance(held_out, Pool) or held_out.x.ndim != 4:
         raise ValueError(f"expected a learner of images, {where} was trained on {opened.data}")
-    size, mode = held_out.x.shape[-1], "L" if held_out.x.shape[1] == 1 else "RGB"
+    size = held_out.x.shape[-1]
+    mode: Literal["L", "RGB"] = "L" if held_out.x.shape[1] == 1 else "RGB"
     known = folder(support, size, mode, invert=invert)
     if known.n_classes < 2:
         raise ValueError(
@@ -93,7 +94,8 @@ def predict(
     if save is not None:
         classifier.save(save)
     x = torch.stack(images)
-    for file, label, row in zip(query, classifier.predict(x), classifier.predict_proba(x), strict=True):
+    for file, image, row in zip(query, x, classifier.predict_proba(x), strict=True):
+        label = classifier.predict(image)
         said = "none of these" if label is None else label
         typer.echo(f"{file}: {said} ({100 * float(row.max()):.0f} % {classifier.class_names[int(row.argmax())]})")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -160,7 +161,7 @@ def agree(new: Score, old: Score) -> bool:
         both = a.isfinite() & b.isfinite()  # tasks that diverged have no number
         gap = Score.of((a - b)[both])
         return abs(gap.mean) <= max(gap.ci95, 1e-6 * abs(old.mean))
-    return abs(new.mean - old.mean) <= (new.ci95**2 + old.ci95**2) ** 0.5
+    return abs(new.mean - old.mean) <= math.hypot(new.ci95, old.ci95)
 
 
 def _paper(record: Record, label: str, test: str, k: int | None, score: Score) -> str:

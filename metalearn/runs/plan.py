@@ -91,7 +91,7 @@ def plan(learner: str, data: str, *, seed: int = 0, **asked: Any) -> Study:
     method = _resized(known.methods[label], data)
     if unknown := set(asked) - {*SIZES, *SECTIONS}:
         raise ValueError(f"no setting {min(unknown)!r}{nearest(min(unknown), [*SIZES, *SECTIONS])}")
-    changes = {name: {**getattr(method, name), **asked.get(name, {})} for name in SECTIONS}
+    changes: dict[str, Any] = {name: {**getattr(method, name), **asked.get(name, {})} for name in SECTIONS}
     sizes = {name: asked[name] for name in SIZES if asked.get(name) is not None}
     usual = next(iter(known.tests.values()))
     if "n_way" in sizes and "n_way" not in usual:
