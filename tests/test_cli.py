@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from metalearn import Pool, Score
@@ -382,3 +383,21 @@ def test_errors_are_one_line_and_an_exit_code(tmp_path):
     )
     assert done.returncode == 1 and done.stderr.startswith("metalearn: nothing is no folder of a run")
     assert "Traceback" not in done.stderr
+
+
+ROOT = Path(__file__).resolve().parents[1]
+SAID = [
+    line
+    for page in ("book/command_line.md", "README.md", "book/deploy.md")
+    for line in (ROOT / page).read_text().splitlines()
+    if line.startswith(("metalearn ", "torchrun "))
+]
+
+
+@pytest.mark.parametrize("line", SAID)
+def test_commands_on_pages_are_understood(line):
+    words = line.removeprefix("torchrun --nproc-per-node 2 -m ").split()[1:]
+    command = get_command(app)
+    while words and words[0] in getattr(command, "commands", {}):
+        command = command.commands[words.pop(0)]
+    command.make_context("metalearn", words)  # refuses an option that there is not

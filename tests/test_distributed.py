@@ -142,3 +142,18 @@ def test_each_process_draws_numbers_of_its_own_from_a_common_state():
     own = [Workers(rank, 2).generator(generator) for rank, generator in enumerate(common)]
     assert torch.equal(*(generator.get_state() for generator in common))
     assert torch.rand((), generator=own[0]) != torch.rand((), generator=own[1])
+
+
+@pytest.mark.slow
+def test_the_command_trains_in_two_processes_and_goes_on_in_one(tmp_path):
+    sizes = ["--data", "digits", "--way", "2", "--device", "cpu", "--quiet", "--set", "fit.validate_every=2"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "metalearn"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
+    run = [*command, "train", "Prototypical", *sizes, "--steps", "4", "--out", str(tmp_path / "run")]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=120, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "in " in done.stderr and ", 2 processes" in done.stderr and "4 of 4 steps" in done.stdout
+    assert done.stdout.count("test: ") == 1
+    again = [*command[:4], "--nproc-per-node=1", *command[5:], "train", "--resume", "--out", str(tmp_path / "run")]
+    done = subprocess.run([*again, "--quiet"], capture_output=True, text=True, timeout=120, env=environment)
+    assert done.returncode == 0 and "4 of 4 steps" in done.stdout, done.stderr[-3000:]

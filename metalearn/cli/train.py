@@ -10,10 +10,12 @@ from typing import Annotated, Any
 import torch
 import typer
 
+from metalearn.distributed import joined
 from metalearn.experiments.study import slug
 from metalearn.runs import plan, read_settings
 from metalearn.runs import train as train_run
 from metalearn.runs.run import read_study
+from metalearn.runtime import pick_device
 
 Way = Annotated[int | None, typer.Option("--way", min=2, help="Classes of a task.")]
 Shot = Annotated[int | None, typer.Option("--shot", min=1, help="Support examples of each class, or points.")]
@@ -65,6 +67,8 @@ def train(
     metalearn train MAML --data glyphs --way 5 --shot 1 --steps 2000 --out runs/mine
 
     metalearn train --resume --out runs/mine
+
+    torchrun --nproc-per-node 2 -m metalearn train MAML --out runs/two
     """
     torch.set_num_threads(threads)
     if resume and out is not None and learner is None and settings is None:
@@ -83,9 +87,15 @@ def train(
         study = plan(asked.pop("learner"), asked.pop("data", "glyphs"), **asked)
     label = next(iter(study.methods))
     folder = out or Path("runs", slug(f"{label} {study.data}") + f"-seed{study.seeds[0]}")
-    typer.echo(f"{label} on {study.data}, in {folder}", err=True)
     try:
-        result = train_run(study, folder, resume=resume, log=log.value, device=device, progress=not quiet)
+        with joined(pick_device(device)) as workers:
+            if workers.first:
+                together = "" if workers.size == 1 else f", {workers.size} processes"
+                typer.echo(f"{label} on {study.data}, in {folder}{together}", err=True)
+            how: dict[str, Any] = {"log": log.value, "device": device, "progress": not quiet, "workers": workers}
+            result = train_run(study, folder, resume=resume, **how)
+            if not workers.first:
+                return
     except KeyboardInterrupt:
         typer.echo(f"stopped and saved; to go on: metalearn train --resume --out {folder}", err=True)
         raise typer.Exit(130) from None

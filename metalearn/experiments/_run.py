@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load
 
 from metalearn._files import write_whole
+from metalearn.distributed import Workers
 from metalearn.episodes import Episode
 from metalearn.evaluation import Score, evaluate
 from metalearn.evolution import evolution_backward
@@ -118,6 +119,7 @@ class _Part:
     device: torch.device
     progress: bool
     log: Any = None  # with step(loss) and validation(score), which return what they are given
+    workers: Workers | None = None
 
     def train(self, seconds: float | None) -> dict[str, Any]:
         """Train to the end, or until ``seconds``, with a test at each snapshot; return what is recorded of it."""
@@ -192,6 +194,7 @@ class _Part:
                 )
             ),
             after_backward=self.log.step if self.log else None,
+            workers=self.workers,
             validate_every=options.validate_every,
             patience=options.patience,
             max_seconds=budget,

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from metalearn._files import write_whole
+from metalearn.distributed import Workers
 from metalearn.experiments import Method, Study, _store
 from metalearn.experiments._run import _Part
 from metalearn.runs.log import Log
@@ -25,6 +29,7 @@ def train(
     log: Literal["csv", "tensorboard"] = "csv",
     device: str | None = None,
     progress: bool = True,
+    workers: Workers | None = None,
 ) -> dict[str, Any]:
     """Train the one method of a study in a folder, test it, and return what was measured.
 
@@ -38,9 +43,11 @@ def train(
         log: How progress is written down; see :class:`Log`.
         device: Where to train; by default a GPU where there is one.
         progress: Whether to show progress bars.
+        workers: The processes that train together; process 0 keeps the folder and tests. ``None``: this one alone.
 
     Returns:
-        Plain data: how long it was trained, and a row with mean and interval for each test.
+        Plain data: how long it was trained, and a row with mean and interval for each test; in other processes than
+        the first, how long it was trained.
 
     Raises:
         ValueError: If the folder holds a run and ``resume`` is not set, or the other way round, or one with other
@@ -49,7 +56,12 @@ def train(
         KeyboardInterrupt: After Ctrl-C; the checkpoint is written, and ``resume`` goes on from there.
         OSError: If a file cannot be written.
     """
-    folder, place = Path(folder), pick_device(device)
+    folder, place, workers = Path(folder), pick_device(device), workers or Workers()
+    place = workers.device if workers.size > 1 else place
+    workers.check_same("the settings", json.dumps(asdict(study), sort_keys=True))
+    if not workers.first:
+        with tempfile.TemporaryDirectory() as scratch:  # fit takes what it goes on from out of process 0
+            return _follow(study, Path(scratch), place, workers)
     label, method = next(iter(study.methods.items()))
     _prepare(study, folder, resume)
     with _store.lock(folder / "lock") as mine:
@@ -57,7 +69,8 @@ def train(
             raise ValueError(f"process {(folder / 'lock').read_text()} is at work in {folder}: wait, or name another")
         path = folder / "checkpoint.pt"
         notes = Log(folder, log, done=len(read_checkpoint(path)["history"]["losses"]) if path.exists() else 0)
-        part = _Part(study, method, study.seeds[0], folder, place, progress, notes)
+        part = _Part(study, method, study.seeds[0], folder, place, progress, notes, workers)
+        workers.from_first(part.state().get("stopped", ""))
         try:
             training = part.train(None)
         finally:
@@ -71,6 +84,15 @@ def train(
             write_whole(folder / "last.safetensors", lambda file: file.write(last))
         write_whole(folder / "result.json", lambda file: file.write(json.dumps(result, indent=1).encode()))
     return result
+
+
+def _follow(study: Study, scratch: Path, place: torch.device, workers: Workers) -> dict[str, Any]:
+    """Train in a process that keeps nothing."""
+    method = next(iter(study.methods.values()))
+    if workers.from_first(None) not in ("", "cut short"):
+        return {}  # the run was finished before
+    # the path of a checkpoint that is never written: fit takes the state of process 0
+    return _Part(study, method, study.seeds[0], scratch, place, False, None, workers).train(None)
 
 
 def _prepare(study: Study, folder: Path, resume: bool) -> None:
