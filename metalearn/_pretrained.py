@@ -129,7 +129,7 @@ def _check_revision(path: Path, header: Mapping[str, str]) -> None:
     if now != then:
         raise ValueError(
             f"expected weights of revision {now} of {name}, got revision {then} in {path}: what {name} computes has"
-            " changed since; train anew by python -m metalearn.experiments run, or use the version that wrote them"
+            " changed since; train anew by metalearn study run, or use the version that wrote them"
         )
 
 

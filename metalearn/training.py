@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from metalearn._checkpoint import compare, identity, read_checkpoint, write_checkpoint
 from metalearn.compiled import compile_backward
+from metalearn.distributed import Workers
 from metalearn.evaluation import Score
 from metalearn.learners._base import Learner
 from metalearn.runtime import default_seed, progress_bar, stream
@@ -97,6 +98,7 @@ def fit(
     progress: bool = True,
     compile: bool = False,
     backward: Callable[[Any, torch.Generator], Tensor] | None = None,
+    workers: Workers | None = None,
 ) -> History:
     """Train a learner: at each step draw a batch of tasks, call ``learner.backward``, step the outer optimiser.
 
@@ -134,6 +136,8 @@ def fit(
             to rounding, several times faster for small networks; see :func:`metalearn.compiled.compile_backward`.
         backward: ``backward(batch, generator) -> loss``, which adds to ``.grad``, in place of the learner's own, such
             as :func:`metalearn.evolution.evolution_backward`; ``None``: the learner's.
+        workers: The processes that train together, from :func:`metalearn.distributed.joined`; each draws a batch of its
+            own, and process 0 writes the checkpoint. ``None``: this process alone.
 
     Returns:
         The history; it includes earlier sittings.
@@ -176,6 +180,7 @@ def fit(
         validate=validate,
         seed=default_seed() if seed is None else seed,
         checkpoint=None if checkpoint is None else Path(checkpoint),
+        workers=workers,
     )
     with torch.random.fork_rng(devices=[]):  # the seeds of the steps are not the caller's business
         run.prepare()
@@ -246,6 +251,7 @@ class _Run:
     validate: Callable[[], Score] | None
     seed: int
     checkpoint: Path | None
+    workers: Workers | None = None
     history: History = field(default_factory=History)
     best: dict[str, Tensor] | None = None
     best_score: Score | None = None
@@ -261,8 +267,16 @@ class _Run:
         self.learner.train()
         self.learner.check(self.draw(self.stream("probe")))
         self.measure()
-        if self.checkpoint is not None and self.checkpoint.exists():
-            self.load(self.checkpoint)
+        state = None
+        if self.checkpoint is not None and self.checkpoint.exists() and (self.workers is None or self.workers.first):
+            state = read_checkpoint(self.checkpoint)
+            compare(self.checkpoint, state["identity"], self.mine)
+        if self.workers is not None:
+            self.workers.check_same("the run", "; ".join(f"{key} {value}" for key, value in sorted(self.mine.items())))
+            state = self.workers.from_first(state)
+            self.learner.load_state_dict(self.workers.from_first(self.learner.state_dict()))
+        if state is not None:
+            self.load(state)
 
     def stream(self, name: str) -> torch.Generator:
         """Return a generator where the sampler draws."""
@@ -284,12 +298,14 @@ class _Run:
             begun = time.process_time()
             loss = self.step()
             history.cpu_seconds += time.process_time() - begun
+            if self.workers is not None:
+                history.cpu_seconds = self.workers.largest(history.cpu_seconds)
             bar.set_postfix(loss=f"{loss:.3g}", refresh=False)
             bar.update()
             step = history.n_steps
             out_of_time = limits.max_seconds is not None and history.cpu_seconds >= limits.max_seconds
             last = step == limits.n_steps or out_of_time
-            history.interrupted = interrupted() and not last
+            history.interrupted = self.any(interrupted()) and not last
             if self.validate is not None and (step % limits.validate_every == 0 or last):
                 bar.set_description(self.score(self.validate))
             history.stopped = None if step == limits.n_steps else limits.reached(history)
@@ -301,11 +317,14 @@ class _Run:
         if self.before_step is not None:
             self.before_step(self.history.n_steps)
         torch.manual_seed(int(torch.randint(2**48, (), generator=self.generator, device=self.generator.device)))
-        batch = self.draw(self.generator)
+        generator = self.generator if self.workers is None else self.workers.generator(self.generator)
+        batch = self.draw(generator)
         for group, lr in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
             group["lr"] = lr if self.schedule is None else lr * self.schedule(self.history.n_steps)
         self.optimizer.zero_grad(set_to_none=True)
-        total = self.backward(batch, self.generator)
+        total = self.backward(batch, generator)
+        if self.workers is not None:
+            total = self.workers.average(self.learner, total)
         loss = float(total if self.after_backward is None else self.after_backward(total))
         parameters = [p for p in self.learner.parameters() if p.grad is not None]
         norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
@@ -334,12 +353,19 @@ class _Run:
     def score(self, validate: Callable[[], Score]) -> str:
         self.measure()
         score = validate()
+        if self.workers is not None:
+            mean, ci95 = self.workers.from_first([score.mean, score.ci95])
+            score = replace(score, mean=mean, ci95=ci95)
         self.learner.train()
         self.history.validation.append((self.history.n_steps, score.mean, score.ci95))
         if score.better_than(self.best_score):
             self.best_score, self.history.best_step = score, self.history.n_steps
             self.best = {name: tensor.detach().clone() for name, tensor in self.learner.state_dict().items()}
         return f"validation {score.mean:.3g}"
+
+    def any(self, asked: bool) -> bool:
+        """Return whether any process was asked to stop."""
+        return asked if self.workers is None else self.workers.largest(float(asked)) > 0
 
     def finish(self) -> None:
         """Leave the learner with its best weights, and with the statistics that belong to its weights."""
@@ -349,7 +375,7 @@ class _Run:
             self.measure()
 
     def save(self) -> None:
-        if self.checkpoint is None:
+        if self.checkpoint is None or not (self.workers is None or self.workers.first):
             return
         running = {name: buffer.clone() for name, buffer in self.learner.named_buffers()}
         self.measure()  # a checkpoint holds the statistics of its weights ...
@@ -372,9 +398,7 @@ class _Run:
         for name, buffer in running.items():
             own[name].copy_(buffer)
 
-    def load(self, path: Path) -> None:
-        state = read_checkpoint(path)
-        compare(path, state["identity"], self.mine)
+    def load(self, state: dict[str, Any]) -> None:
         self.learner.load_state_dict(state["learner"])
         self.restore(state["running"])
         self.optimizer.load_state_dict(state["optimizer"])

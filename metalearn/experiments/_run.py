@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load
 
 from metalearn._files import write_whole
+from metalearn.distributed import Workers
 from metalearn.episodes import Episode
 from metalearn.evaluation import Score, evaluate
 from metalearn.evolution import evolution_backward
@@ -117,6 +118,8 @@ class _Part:
     folder: Path
     device: torch.device
     progress: bool
+    log: Any = None  # with step(loss) and validation(score), which return what they are given
+    workers: Workers | None = None
 
     def train(self, seconds: float | None) -> dict[str, Any]:
         """Train to the end, or until ``seconds``, with a test at each snapshot; return what is recorded of it."""
@@ -175,6 +178,7 @@ class _Part:
         validate = self._tasks(self._split("validation"), _without_groups(test))
         score = _comparable(learner, test)
         learner.how = options.how  # type: ignore[assignment]
+        noted = self.log.validation if self.log else lambda score: score
         return fit(
             learner,
             self._training_sampler(),
@@ -182,9 +186,15 @@ class _Part:
             optimizer=_optimizer(learner, options),
             schedule=cosine(options.n_steps) if options.schedule == "cosine" else None,
             max_grad_norm=options.max_grad_norm,
-            validate=lambda: score(
-                evaluate(learner, validate, N_VALIDATION_TASKS, metric=test.get("metric"), stream="validation", seed=0)
+            validate=lambda: noted(
+                score(
+                    evaluate(
+                        learner, validate, N_VALIDATION_TASKS, metric=test.get("metric"), stream="validation", seed=0
+                    )
+                )
             ),
+            after_backward=self.log.step if self.log else None,
+            workers=self.workers,
             validate_every=options.validate_every,
             patience=options.patience,
             max_seconds=budget,

@@ -12,8 +12,9 @@ import torch
 
 from metalearn import data as sources
 from metalearn import rl
+from metalearn._torch import tree_leaves
 from metalearn.augment import Augment
-from metalearn.data import language_names
+from metalearn.data import language_names, own
 from metalearn.data._sentences import HOMES
 from metalearn.data.cifar100 import SHA256 as CIFAR100
 from metalearn.data.glyphs import SHA256 as GLYPHS
@@ -44,11 +45,20 @@ FAMILIES: dict[str, Callable[[], Any]] = {  # sources that make their tasks them
     "navigation_shown": partial(rl.Navigation, show_goal=True),
 }
 
+OWN: dict[str, Callable[[str], Any]] = {  # a user's data, by a path or by the name of a function
+    "folder": own.images,
+    "npz": own.archive,
+    "csv": own.table,
+    "python": own.called,
+}
+
 
 @cache
 def source(name: str) -> Any:
     """Return what tasks are drawn from: pools of train, validation and test classes, or a task family."""
     kind, _, split = name.partition(":")
+    if kind in OWN:
+        return OWN[kind](split)
     if kind in FAMILIES:
         return FAMILIES[kind]()
     if kind == "grey":
@@ -75,10 +85,11 @@ def checksum(name: str) -> str:
         return digest_of([name, *(dict(part) for part in language_names())])  # not of floats, which processors round
     if kind in TEXTS:
         return digest_of([name, *(HOMES[file].sha256 for file in TEXTS[kind])])
-    pools = [source(name).train, source(name).validation, source(name).test]
-    return digest_of(
-        [hashlib.sha256(pool.x.numpy().tobytes() + pool.y.numpy().tobytes()).hexdigest() for pool in pools]
-    )
+    found = source(name)
+    if not all(hasattr(getattr(found, part, None), "x") for part in ("train", "validation", "test")):
+        return digest_of([name, repr(found)])  # a family of the user's own
+    parts = [leaf for pool in (found.train, found.validation, found.test) for leaf in tree_leaves([pool.x, pool.y])]
+    return digest_of([hashlib.sha256(leaf.numpy().tobytes()).hexdigest() for leaf in parts])
 
 
 def sampler(

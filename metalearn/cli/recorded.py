@@ -1,0 +1,207 @@
+"""``metalearn study`` and ``metalearn reproduce``."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from metalearn import Score, experiments
+from metalearn.experiments import Study, standing
+from metalearn.experiments._record import Record, training_text
+from metalearn.experiments._run import is_done
+from metalearn.runs.plan import nearest
+
+app = typer.Typer(no_args_is_help=True, help="The recorded studies of the package.")
+Name = Annotated[str, typer.Argument(help="Of the study; `metalearn study list` shows them.")]
+QUICK_SECONDS = 60.0
+
+
+@app.command("list")
+def list_studies() -> None:
+    """List the studies, and how many of their trainings are recorded."""
+    for name, study in standing().items():
+        planned = [(label, seed) for seed in study.seeds for label in study.methods]
+        typer.echo(f"{name}: {sum(is_done(study, *part) for part in planned)} of {len(planned)} parts done")
+
+
+@app.command()
+def show(name: Name) -> None:
+    """Print the table of a study."""
+    header, rows = experiments.load(_study(name).name).cells()
+    widths = [max(len(str(line[i])) for line in [header, *rows]) for i in range(len(header))]
+    for line in [header, *rows]:
+        typer.echo("  ".join(str(cell).ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+@app.command()
+def run(
+    name: Name,
+    method: Annotated[list[str] | None, typer.Option(help="Label of a method; may be repeated. [default: all]")] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="May be repeated. [default: all of the study]")] = None,
+    only: Annotated[str, typer.Option(help="i/n: each n-th part, from the i-th: one machine's share of n.")] = "1/1",
+    seconds: Annotated[
+        float | None, typer.Option(help="Cut each training short after so many processor seconds.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, … (default: a GPU where there is one)")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Of the processor.")] = 1,
+) -> None:
+    """Make the parts of a study that are not made yet. Ctrl-C saves; the same command goes on."""
+    torch.set_num_threads(threads)
+    study = _study(name)
+    for label, number in _parts(study, method, seed, only):
+        typer.echo(experiments.run(study, label, number, seconds=seconds, device=device))
+
+
+@app.command("next")
+def following(
+    seconds: Annotated[
+        float | None, typer.Option(help="Cut the training short after so many processor seconds.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, … (default: a GPU where there is one)")] = None,
+) -> None:
+    """Make the next part, of all studies, that is not made yet: seed by seed."""
+    rank = max(len(study.seeds) for study in standing().values())
+    for k in range(rank):
+        for study in standing().values():
+            for label in study.methods if k < len(study.seeds) else ():
+                if is_done(study, label, study.seeds[k]):
+                    continue
+                said = experiments.run(study, label, study.seeds[k], seconds=seconds, device=device)
+                typer.echo(said)
+                if "another runner" not in said:
+                    return
+    typer.echo("nothing is left to do")
+
+
+def reproduce(
+    name: Annotated[str, typer.Argument(help="Of a study, or all.")],
+    quick: Annotated[
+        bool, typer.Option("--quick", help=f"One seed, and {QUICK_SECONDS:.0f} processor seconds a training at most.")
+    ] = False,
+    home: Annotated[Path | None, typer.Option(help="Keep the new records here. [default: thrown away]")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Trainings at a time.")] = os.cpu_count() or 1,
+) -> None:
+    """Train a study anew, and compare each score with the recorded one and with the paper's.
+
+    Two scores agree where their difference lies within the 95 % interval of a difference of such scores. The intervals
+    cover the tasks, not the seeds.
+
+    metalearn reproduce sinusoids --quick
+    """
+    names = list(standing()) if name == "all" else [_study(name).name]
+    with tempfile.TemporaryDirectory() as scratch:
+        place = home or Path(scratch)
+        for each in names:
+            study = standing()[each]
+            parts = _parts(study, None, [study.seeds[0]] if quick else None, "1/1")
+            _train_anew(study, list(parts), place, QUICK_SECONDS if quick else None, workers)
+            for line in compare(study, place):
+                typer.echo(line)
+
+
+def _train_anew(study: Study, parts: list[tuple[str, int]], home: Path, seconds: float | None, workers: int) -> None:
+    """Make parts in processes of their own, so many at a time."""
+    code = (
+        "import sys; from pathlib import Path; from metalearn import experiments as e; import torch;"
+        " torch.set_num_threads(1); s = e.standing()[sys.argv[1]];"
+        " [print(e.run(s, *part.rsplit('@', 1)[:1], int(part.rsplit('@', 1)[1]), seconds=float(sys.argv[3]) or None,"
+        " home=Path(sys.argv[2]), progress=False), file=sys.stderr) for part in sys.argv[4:]]"
+    )
+    home.mkdir(parents=True, exist_ok=True)
+    shares = [parts[k::workers] for k in range(min(workers, len(parts)))]
+    environment = {**os.environ, "METALEARN_RUNS": str(home / "unfinished"), "OMP_NUM_THREADS": "1"}
+    running = []
+    for share in shares:
+        names = [f"{label}@{seed}" for label, seed in share]
+        command = [sys.executable, "-c", code, study.name, str(home), str(seconds or 0), *names]
+        running.append(subprocess.Popen(command, env=environment))
+    failed = [process.wait() for process in running]
+    if any(failed):
+        raise ValueError(f"{sum(map(bool, failed))} of {len(running)} processes failed; their message is above")
+
+
+def compare(study: Study, home: Path) -> Iterator[str]:
+    """Yield a line for each score that was measured anew: whether it agrees with the record and the paper."""
+    new, old = Record(study.name, home), experiments.load(study.name)
+    for part in new.parts():
+        label, seed = part["method"], part["seed"]
+        for row in part["rows"]:
+            if "at" in row:
+                continue
+            test, k = row["test"], row["n_steps"]
+            score = new.score(label, test, k, seed)
+            after = "" if k is None else f", {k} steps"
+            said = f"{study.name}, {label}, seed {seed}, {test}{after}: {_shown(score)}"
+            try:
+                before = old.score(label, test, k, seed)
+            except ValueError:
+                yield f"{said}; not recorded"
+                continue
+            verdict = "agrees with" if agree(score, before) else "differs from"
+            short = f" [{training_text(part)}]" if part["stopped"] == "cut short" else ""
+            yield f"{said}; {verdict} the record, {_shown(before)}{_paper(old, label, test, k, score)}{short}"
+
+
+def agree(new: Score, old: Score) -> bool:
+    """Return whether two scores differ by no more than the 95 % interval of their difference.
+
+    Tasks are the same, so that the difference is taken task by task where both have as many.
+    """
+    a, b = new.per_task.double(), old.per_task.double()
+    if len(a) == len(b):
+        both = a.isfinite() & b.isfinite()  # tasks that diverged have no number
+        gap = Score.of((a - b)[both])
+        return abs(gap.mean) <= max(gap.ci95, 1e-6 * abs(old.mean))
+    return abs(new.mean - old.mean) <= math.hypot(new.ci95, old.ci95)
+
+
+def _paper(record: Record, label: str, test: str, k: int | None, score: Score) -> str:
+    """Return what the paper has for a row, where the record holds it for this test or number of steps."""
+    found = record.published.get(label)
+    value = found.get(test) if isinstance(found, dict) else None
+    steps = record.methods[label].get("test", {}).get("n_steps")
+    if isinstance(found, list) and steps and k in steps and len(found) == len(steps) and test == list(record.tests)[-1]:
+        value = found[steps.index(k)]
+    if value is None:
+        return ""
+    scale = 100 if score.higher_is_better and 0 <= score.mean <= 1 else 1
+    gap, width = scale * score.mean - value, scale * score.ci95
+    where = "within our interval" if abs(gap) <= width else f"outside our interval, by {abs(gap) - width:.2g}"
+    return f"; the paper's {value:g} is {where}"
+
+
+def _shown(score: Score) -> str:
+    if score.higher_is_better and 0 <= score.mean <= 1:
+        return f"{score:%}"
+    return f"{score:.3g} (median {score.median:.3g})"
+
+
+def _study(name: str) -> Study:
+    if name not in standing():
+        raise ValueError(f"no study {name!r}{nearest(name, standing())}")
+    return standing()[name]
+
+
+def _parts(study: Study, methods: list[str] | None, seeds: list[int] | None, only: str) -> Iterator[tuple[str, int]]:
+    """Yield the parts that are asked for, of which ``only="2/3"`` leaves each third from the second."""
+    labels = [study.label(name) for name in methods] if methods else list(study.methods)
+    try:
+        first, of = (int(part) for part in only.split("/"))
+    except ValueError as error:
+        raise ValueError(f"expected --only i/n, such as 2/3, got {only!r}") from error
+    if not 1 <= first <= of:
+        raise ValueError(f"expected --only i/n with i from 1 to n, got {only!r}")
+    for seed in seeds or study.seeds:
+        if seed not in study.seeds:
+            raise ValueError(f"the study {study.name} has the seeds {list(study.seeds)}, got {seed}")
+    wanted = [(label, seed) for seed in seeds or study.seeds for label in labels]
+    yield from wanted[first - 1 :: of]

@@ -1,0 +1,152 @@
+"""Several processes that train one learner together: each draws tasks of its own, and gradients are averaged."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from metalearn.runtime import stream
+
+TIMEOUT = timedelta(minutes=10)  # for which the others wait for one
+
+
+@dataclass(frozen=True)
+class Workers:
+    """The processes of a run: how many there are, and which of them this one is.
+
+    All start from the same weights, draw from the same stream of random numbers a seed of their own for each step, and
+    take the same step with the mean gradient, so that they hold the same weights at all times.
+
+    Args:
+        rank: Number of this process, 0 to ``size - 1``; process 0 writes files.
+        size: Number of processes.
+        device: Where the learner lies: gradients are averaged there.
+
+    Example:
+        >>> from metalearn.distributed import Workers
+        >>> Workers().size
+        1
+    """
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes files and speaks."""
+        return self.rank == 0
+
+    def generator(self, generator: torch.Generator) -> torch.Generator:
+        """Return the generator of this process for a step; the common one moves on by one number.
+
+        A run can so go on with another number of processes, from the state of the common generator.
+        """
+        seed = int(torch.randint(2**48, (), generator=generator, device=generator.device))
+        return stream(seed, f"worker {self.rank}", generator.device)
+
+    def average(self, module: nn.Module, loss: Tensor) -> Tensor:
+        """Put the mean over processes into ``.grad`` of each trained parameter, and return the mean loss.
+
+        One process with a loss or a gradient that is no number gives all of them one, so that all stop.
+
+        Args:
+            module: The learner, after ``backward``.
+            loss: This process's loss, a scalar.
+        """
+        if self.size == 1:
+            return loss
+        parts = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        for parameter in parts:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        grads = [parameter.grad for parameter in parts if parameter.grad is not None]
+        flat = torch.cat([*(grad.flatten().to(torch.float64) for grad in grads), loss.detach().double().reshape(1)])
+        dist.all_reduce(flat)
+        flat /= self.size
+        for grad, mean in zip(grads, torch.split(flat[:-1], [grad.numel() for grad in grads]), strict=True):
+            grad.copy_(mean.view_as(grad))
+        return flat[-1].to(loss.dtype)
+
+    def largest(self, value: float) -> float:
+        """Return the largest of all processes' values: clocks and requests to stop, on which all have to agree."""
+        if self.size == 1:
+            return value
+        found = torch.tensor([value], dtype=torch.float64, device=self.device)
+        dist.all_reduce(found, op=dist.ReduceOp.MAX)
+        return float(found)
+
+    def from_first(self, content: Any) -> Any:
+        """Return what process 0 holds: plain data or tensors."""
+        if self.size == 1:
+            return content
+        buffer = io.BytesIO()
+        if self.first:
+            torch.save(content, buffer)
+        length = torch.tensor([buffer.tell()], device=self.device)
+        dist.broadcast(length, 0)
+        data = torch.zeros(int(length), dtype=torch.uint8)
+        if self.first:
+            data = torch.frombuffer(bytearray(buffer.getvalue()), dtype=torch.uint8)
+        data = data.to(self.device)
+        dist.broadcast(data, 0)
+        return torch.load(io.BytesIO(bytes(data.cpu().numpy())), weights_only=True)
+
+    def check_same(self, name: str, value: str) -> None:
+        """Refuse processes that do not agree.
+
+        Args:
+            name: What the text stands for, in the message.
+            value: A text that must be the same in all processes.
+
+        Raises:
+            ValueError: In the processes that hold another text than process 0.
+        """
+        first = self.from_first(value)
+        agree = self.largest(float(first != value)) == 0
+        if not agree:
+            mine = "" if first == value else f" process {self.rank} has {_apart(first, value)}"
+            raise ValueError(f"the processes do not agree about {name}:{mine or ' another one differs from this'}")
+
+
+def _apart(first: str, other: str) -> str:
+    start = max(next((i for i, (a, b) in enumerate(zip(first, other, strict=False)) if a != b), 0) - 20, 0)
+    return f"…{other[start : start + 60]}… where process 0 has …{first[start : start + 60]}…"
+
+
+@contextmanager
+def joined(device: torch.device | str = "cpu") -> Iterator[Workers]:
+    """Join the processes that ``torchrun`` started, and leave them at the end; alone, be the only one.
+
+    gloo connects processors, nccl GPUs; a process that dies ends the others with an error.
+
+    Args:
+        device: Where this process trains; of several GPUs, each process of a machine takes one.
+
+    Example:
+        >>> from metalearn.distributed import joined
+        >>> with joined() as workers:
+        ...     workers.size
+        1
+    """
+    device = torch.device(device)
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield Workers(device=device)
+        return
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
+    try:
+        yield Workers(dist.get_rank(), dist.get_world_size(), device)
+    finally:
+        dist.destroy_process_group()
