@@ -12,7 +12,7 @@ from metalearn._modes import evaluating
 from metalearn._torch import tree_map
 from metalearn.episodes import Episode, Inputs
 from metalearn.evaluation import Score
-from metalearn.learners import Learner, Prototypical
+from metalearn.learners import ANIL, Learner, Prototypical
 from metalearn.learners._base import Adapted, TaskLoss
 from metalearn.learners._checks import member_of
 from metalearn.learners._steps import DescentLearner
@@ -155,7 +155,7 @@ def weighted_adapt(
         counts = member.sum(1)
         prototypes = member @ features / counts.unsqueeze(1)
         return learner.with_statistics({"prototypes": prototypes, "counts": counts}, support_x)
-    if not isinstance(learner, DescentLearner):
+    if not isinstance(learner, DescentLearner | ANIL):
         raise ValueError(
             f"expected Prototypical or a learner of gradient steps, such as MAML, got {type(learner).__name__}:"
             " take leave_one_out, which needs no weights"
