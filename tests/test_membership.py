@@ -134,3 +134,27 @@ def test_bad_scores_are_refused():
         likelihood_ratio_scores(proto, proto.adapt(x[0], y), x[0], y, Episode(x[0], y, x_other[0], y_other, 2))
     with pytest.raises(ValueError, match="fpr must be in"):
         Attack(torch.zeros(2, 2), torch.ones(2, 2)).tpr_at(1.5)
+
+
+def test_the_matched_attack_is_a_likelihood_ratio():
+    from metalearn.experiments.private import by_class, matched_scores
+
+    generator, noise = seeded(), 0.7
+    means, points, y = (
+        torch.randn(2, 3, generator=generator),
+        torch.randn(4, 3, generator=generator),
+        torch.tensor([0, 1, 1, 0]),
+    )
+    prototypes, counts = torch.randn(2, 3, generator=generator), torch.tensor([2.0, 5.0])
+    total, rest = counts.unsqueeze(1) * prototypes, (counts - 1).unsqueeze(1) * means
+
+    def density(of):  # of the released sums, if this example is in its class's
+        return torch.distributions.Normal(rest[y] + of, noise).log_prob(total[y]).sum(1)
+
+    expected = noise**2 * (density(points) - density(means[y]))
+    torch.testing.assert_close(matched_scores(prototypes, counts, points, y, means), expected)
+    labels = torch.arange(3).repeat(6)
+    first, second, others = by_class(labels, (1, 2), seeded())
+    assert sorted(torch.cat([first, second, others]).tolist()) == list(range(18))
+    assert torch.bincount(labels[first]).tolist() == [1, 1, 1]
+    assert torch.bincount(labels[second]).tolist() == [2, 2, 2]

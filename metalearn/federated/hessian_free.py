@@ -32,8 +32,8 @@ def hessian_free_backward(learner: MAML, delta: float = 1e-3) -> Callable[[Any],
         ValueError: If there is not one inner step, the rate is not a number, or ``delta`` is not above 0.
 
     Reference:
-        Fallah, Mokhtari, Ozdaglar: Personalized Federated Learning: A Meta-Learning Approach, 2020, arXiv 2002.07948,
-        section 5, Per-FedAvg (HF).
+        Fallah, Mokhtari, Ozdaglar: Personalized Federated Learning: A Meta-Learning Approach, 2020, arXiv 2002.07948:
+        its variant without Hessians.
 
     Taught in:
         Trust.

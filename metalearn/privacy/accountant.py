@@ -94,7 +94,8 @@ def gaussian_delta(epsilon: float, noise_multiplier: float) -> float:
         ValueError: If a number is out of its range.
 
     Reference:
-        Balle, Wang: Improving the Gaussian Mechanism for Differential Privacy, 2018, arXiv 1805.06083, theorem 8.
+        Balle, Wang: Improving the Gaussian Mechanism for Differential Privacy: Analytical Calibration and Optimal
+        Denoising, 2018, arXiv 1805.06083.
 
     Taught in:
         Trust.
@@ -159,7 +160,7 @@ def attack_bound(fpr: float, epsilon: float, delta: float = DELTA) -> float:
         ValueError: If a number is out of its range.
 
     Reference:
-        Kairouz, Oh, Viswanath: The Composition Theorem for Differential Privacy, 2015, arXiv 1311.0776, theorem 2.1.
+        Kairouz, Oh, Viswanath: The Composition Theorem for Differential Privacy, 2015, arXiv 1311.0776.
 
     Taught in:
         Trust.
