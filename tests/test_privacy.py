@@ -245,3 +245,18 @@ def test_prototypes_with_noise():
 def test_bad_options_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_in_the_recorded_study_no_attack_passes_its_bound():
+    from metalearn import experiments
+
+    rows = [row for row in experiments.analysis("private")["rows"] if row["part"] == "release"]
+    private = [row for row in rows if row["noise"]]
+    assert {row["n_shot"] for row in private} == {1, 5, 10}
+    for row in private:
+        assert row["epsilon"] == pytest.approx(gaussian_epsilon(row["noise"]), rel=1e-3)
+        for share in ("1%", "5%"):
+            for attack in ("distance", "matched", "loss"):
+                assert row[attack][f"tpr at {share}"][0] <= row[f"bound at {share}"], row
+    plain = {row["n_shot"]: row for row in rows if not row["noise"]}
+    assert plain[1]["distance"]["auc"][0] == 1.0
