@@ -260,3 +260,18 @@ def test_in_the_recorded_study_no_attack_passes_its_bound():
                 assert row[attack][f"tpr at {share}"][0] <= row[f"bound at {share}"], row
     plain = {row["n_shot"]: row for row in rows if not row["noise"]}
     assert plain[1]["distance"]["auc"][0] == 1.0
+
+
+def test_in_the_recorded_study_noise_hides_tasks_but_no_support_sets():
+    from metalearn import experiments
+
+    rows = experiments.analysis("private")["rows"]
+    tasks = {row["noise"]: row for row in rows if row["part"] == "tasks"}
+    for noise in (0.7, 1.0, 2.0, 4.0):
+        assert tasks[noise]["epsilon"] == pytest.approx(epsilon(noise, 0.05, 200), rel=1e-3)
+        assert tasks[noise]["accuracy after 1"][0] < tasks[0.0]["accuracy after 1"][0]
+    few = {row["noise"]: row["auc"] for row in rows if row["part"] == "few tasks"}
+    assert few[4.0][2] < few[0.0][1]  # the intervals are apart
+    ratios = [row for row in rows if row["part"] == "support" and row["attack"] == "likelihood ratio"]
+    assert len(ratios) == 6
+    assert all(row["auc"][1] > 0.65 for row in ratios)  # whatever epsilon is
