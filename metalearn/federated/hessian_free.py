@@ -19,7 +19,9 @@ def hessian_free_backward(learner: MAML, delta: float = 1e-3) -> Callable[[Any],
     The meta-gradient is :math:`g - \alpha H g`, with :math:`g` the query's gradient at the adapted weights and
     :math:`H` the Hessian of the support's loss at the start; here
     :math:`H g \approx (\nabla\mathcal{L}_\mathcal{S}(\theta + \delta g) - \nabla\mathcal{L}_\mathcal{S}(\theta - \delta
-    g)) / 2\delta`. For a quadratic loss that is exact.
+    g)) / 2\delta`. For a quadratic loss that is exact. Take a smooth network: where a ReLU switches between the two
+    points, the gradient jumps, and the estimate is off by that jump over :math:`2\delta`, which may be many times the
+    gradient.
 
     Args:
         learner: MAML with one inner step and one rate for all weights.
