@@ -200,6 +200,21 @@ def test_hessian_free_is_exact_for_a_quadratic_and_close_for_others():
         assert (outer_gradient(learner, batch) - exact).norm() > 0.05 * exact.norm()
 
 
+def test_hessian_free_is_off_by_the_jump_of_a_relu_over_twice_the_step():
+    linear, rate, delta, w = nn.Linear(1, 1, bias=False).double(), 0.1, 1e-3, 1e-4
+    nn.init.constant_(linear.weight, w)  # so near to the kink that the difference reaches over it
+    one = torch.ones(1, 1, 1, dtype=torch.float64)
+    learner = MAML(nn.Sequential(linear, nn.ReLU()), rate, 1, loss_fn=F.mse_loss)  # the loss (relu(w) - 1)^2
+    g = 2 * (w - rate * 2 * (w - 1) - 1)
+    exact = outer_gradient(learner, Episode(one, one, one, one)).item()
+    assert exact == pytest.approx(g - rate * 2 * g)
+    learner.zero_grad()
+    hessian_free_backward(learner, delta)(Episode(one, one, one, one))
+    jump = 0 - 2 * (w - delta * g - 1)  # below 0 the slope is 0
+    assert linear.weight.grad.item() == pytest.approx(g - rate * jump / (2 * delta))
+    assert abs(linear.weight.grad.item() - exact) > 50 * abs(exact)
+
+
 def test_per_fedavg_with_one_step_on_one_client_is_a_step_of_maml():
     task, learner = tasks((8,))[0], MAML(net(), 0.3, 1)
     client = clients_of([task], split=True)[0]
@@ -297,3 +312,30 @@ def test_a_clients_bad_data_name_the_client():
     broken = Episode(task.support_x * float("nan"), task.support_y, task.query_x, task.query_y, 3)
     with pytest.raises(ValueError, match="client there"):
         average(MAML(net(), 0.1, 0), Rounds(clients_of([broken], names=["there"])), 1, 0.1)
+
+
+def test_what_the_study_compares_is_what_it_says():
+    from metalearn.experiments.federated import merged, sideways
+
+    whole = merged(tasks())
+    assert len(whole.support_y) == sum(SIZES)
+    assert torch.equal(whole.support_x[: SIZES[0]], tasks()[0].support_x)
+    client = styled_digits(1)[0]
+    turned = sideways(sideways(sideways(sideways(client))))
+    assert torch.equal(turned.support_x, client.support_x)
+    left, top = sideways(client).query_x.reshape(-1, 8, 8), client.query_x.reshape(-1, 8, 8)
+    assert torch.equal(left[:, 0, 0], top[:, 0, 7])  # counter-clockwise: the right edge is now on top
+
+
+def test_the_recorded_study_shows_who_is_lost_to_drop_outs():
+    from metalearn import experiments
+
+    rows = {
+        (row["aggregate"], row["clients"]): row["accuracy"]
+        for row in experiments.analysis("federated")["rows"]
+        if row["data"] == "dropout"
+    }
+    all_there = rows["nobody drops out", "sideways"]
+    assert rows["inverse", "sideways"] > all_there - 0.1
+    assert rows["reporting", "sideways"] < all_there - 0.2
+    assert rows["fixed", "sideways"] < all_there - 0.2
