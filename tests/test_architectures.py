@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from metalearn import Episode, sample_episodes
+from metalearn import Episode, experiments, sample_episodes
 from metalearn.architectures import (
     PROXIES,
     SPACE,
@@ -271,3 +271,21 @@ def test_a_search_within_a_budget_spends_no_more_and_judges_none_twice() -> None
     assert all(1 + x > 20 - spent for x in left) or len(judged) == 10  # twenty draws find what would still fit
     with pytest.raises(ValueError, match=r"for one candidate at least, got 0\.5"):
         random_search_within(space, score, cost, budget=0.5, n_tasks=2)
+
+
+def test_the_record_says_what_was_spent_and_why_each_was_taken() -> None:
+    record = experiments.analysis("architectures")
+    batch = glyphs().train.episodes(n_tasks=1, **record["tasks"])(stream(0, "price"))
+    for search in record["searches"]:
+        trials, picks = search["random"]["trials"], search["picks"]
+        assert search["random"]["operations"] <= search["gradients"]["operations"]
+        assert sum(trial["operations"] for trial in trials) == pytest.approx(search["random"]["operations"], rel=1e-3)
+        best = max(trials, key=lambda trial: trial["accuracy"])
+        assert best["accuracy"] == pytest.approx(
+            next(t["accuracy"] for t in trials if t["settings"] == picks["random, equal operations"]["settings"])
+        )
+        assert picks["gradients"]["settings"] == search["gradients"]["settings"]
+        assert all(len(pick["accuracies"]) == record["n_test_tasks"] for pick in picks.values())
+        first, steps = trials[0], record["n_short"] + record["n_validation_tasks"] / 2  # a task has 60 images forward
+        assert first["operations"] == pytest.approx(operations(build(first["settings"]), batch) * steps, rel=1e-3)
+    assert set(record["correlations"]) >= {*PROXIES, "operations"}

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from metalearn import Episode, evaluate, pretrained, sample_episodes
+from metalearn import Episode, evaluate, experiments, pretrained, sample_episodes
 from metalearn.data import glyphs
+from metalearn.experiments import explanation
 from metalearn.explain import (
     centre_order,
     cka,
@@ -328,6 +329,7 @@ def test_integrated_gradients_are_complete() -> None:
         integrated_gradients(function, x, n_points=0)
 
 
+@pytest.mark.slow
 def test_integrated_gradients_of_a_trained_network_are_complete() -> None:
     learner, task = pretrained("prototypical", "glyphs"), images(1)[0]
     fn = log_odds(learner, learner.adapt(task.support_x, task.support_y, n_way=5), task.query_y)
@@ -411,6 +413,7 @@ def test_gradients_of_a_trained_network_pass_both_tests(reader: Learner, tasks: 
     assert [*sanity.similarity] == [*layers_of(reader)][::-1]
 
 
+@pytest.mark.slow
 def test_the_size_of_pixels_passes_by_deletion_of_all_but_no_weights_change_it(reader: Learner, tasks: Episode) -> None:
     assert deletion_test(magnitude, reader, tasks, among="all").passes
     assert not deletion_test(magnitude, reader, tasks).passes
@@ -418,6 +421,7 @@ def test_the_size_of_pixels_passes_by_deletion_of_all_but_no_weights_change_it(r
     assert not sanity.passes and sanity.last.mean == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_an_untrained_network_explains_nothing_of_a_trained_one(reader: Learner, tasks: Episode) -> None:
     untrained = randomised(reader, episodes=tasks, generator=seeded(1))
     assert not deletion_test(gradient, untrained, tasks, judge=reader).passes
@@ -463,3 +467,14 @@ def test_randomised_refuses_a_layer_that_cannot_be_drawn() -> None:
 
     with pytest.raises(ValueError, match=r"Scale .* has no reset_parameters"):
         randomised(Prototypical(Scale()))
+
+
+def test_the_recorded_agreement_is_found_again() -> None:
+    recorded = experiments.analysis("explanation")["influence"]["Prototypical"]
+    drawn, learner = explanation.tasks(recorded["n_tasks"], 5, 5, "influence"), pretrained("prototypical", "glyphs")
+    for i in (0, 1):
+        exact, cheap = leave_one_out(learner, drawn[i]), gradient_influence(learner, drawn[i])
+        found = rank_agreement(exact, cheap).mean().item()
+        assert found == pytest.approx(recorded["per task, each query"][i], abs=0.01)
+    mean, ci95 = recorded["for each query"]
+    assert mean - ci95 > 0.5

@@ -145,12 +145,14 @@ def correlations(trials: list[dict[str, Any]], table: list[Any], again: list[flo
     columns = {name: np.array([row[name] for row in rows]) for name in PROXIES}
     columns["operations"] = np.array([trial["operations"] for trial in trials])
     found = {name: list(bootstrap(spearman, column, accuracy, n_draws=N_BOOTSTRAP)) for name, column in columns.items()}
-    found["another training"] = list(bootstrap(spearman, np.array(again), accuracy[: len(again)], n_draws=N_BOOTSTRAP))
+    if again:
+        values = np.array(again), accuracy[: len(again)]
+        found["another training"] = list(bootstrap(spearman, *values, n_draws=N_BOOTSTRAP))
     return found
 
 
 def main() -> None:
-    """Search, retrain and test all picks, and write the record."""
+    """Search, retrain and test all picks, and write the record; its seconds are those of the last sitting."""
     torch.set_num_threads(1)
     begun, searches, table = time.process_time(), [], kept("proxies 0", partial(proxies, 0))
     for seed in SEEDS:
@@ -162,7 +164,8 @@ def main() -> None:
             name = f"test {seed} " + "-".join(str(value) for value in settings.values()).replace(" ", "")
             tested[way] = {"settings": settings, "accuracies": kept(name, partial(final, settings, seed))}
         searches.append({"seed": seed, "gradients": gradients, "random": random, "picks": tested})
-    trials = [trial for search in searches for trial in search["random"]["trials"]]
+        trials = [trial for search in searches for trial in search["random"]["trials"]]
+        write(searches, trials, [], table, time.process_time() - begun)  # what stands can be read already
     again = kept("again", lambda: [accuracy_again(trial["settings"]) for trial in trials[:N_TWICE]])
     write(searches, trials, again, table, time.process_time() - begun)
 
@@ -180,7 +183,11 @@ def accuracy_again(settings: Settings) -> float:
 def write(searches: list[Any], trials: list[Any], again: list[float], table: list[Any], seconds: float) -> None:
     """Write the record."""
     content = {
-        **{"name": "architectures", "seeds": list(SEEDS), "n_architectures": len(all_architectures())},
+        **{
+            "name": "architectures",
+            "seeds": [search["seed"] for search in searches],
+            "n_architectures": len(all_architectures()),
+        },
         **{"tasks": TASKS, "n_short": N_SHORT, "n_long": N_LONG, "n_darts": N_DARTS, "outer_lr": OUTER_LR},
         **{"choice_lr": CHOICE_LR, "n_validation_tasks": N_VALIDATION, "n_test_tasks": N_TEST},
         **{"cpu_seconds": round(seconds), **environment(), "correlations": correlations(trials, table, again)},
