@@ -167,7 +167,7 @@ def private_backward(
         learner: Any learner.
         clip_norm: The bound :math:`C` on a task's gradient, above 0.
         noise_multiplier: Standard deviation :math:`\sigma` of the noise in units of the bound, at least 0.
-        expected: The divisor :math:`m`, above 0: :attr:`PoissonTasks.expected`.
+        expected: The divisor :math:`m`, above 0: ``PoissonTasks.expected``.
         updates: ``updates(batch, generator) -> (rows [n, n_parameters], losses [n])`` in place of
             :func:`task_gradients`, such as :func:`metalearn.federated.client_updates`.
 
