@@ -424,7 +424,9 @@ def test_the_size_of_pixels_passes_by_deletion_of_all_but_no_weights_change_it(r
 @pytest.mark.slow
 def test_an_untrained_network_explains_nothing_of_a_trained_one(reader: Learner, tasks: Episode) -> None:
     untrained = randomised(reader, episodes=tasks, generator=seeded(1))
-    assert not deletion_test(gradient, untrained, tasks, judge=reader).passes
+    hard = ("random", "centre", "size")
+    assert not deletion_test(gradient, untrained, tasks, judge=reader, against=hard).passes
+    assert deletion_test(gradient, reader, tasks, against=hard).passes
     assert not deletion_test(edges, reader, tasks).passes
     itself = deletion_test(gradient, untrained, tasks)  # faithful to noise
     assert (
@@ -434,6 +436,13 @@ def test_an_untrained_network_explains_nothing_of_a_trained_one(reader: Learner,
         < 0.9
         < deletion_test(gradient, reader, tasks).curves["random"][:, 0].mean()
     )
+
+
+def test_pixels_by_size_gain_nothing_over_themselves(reader: Learner, tasks: Episode) -> None:
+    gains = deletion_test(magnitude, reader, tasks[:3], against=["size"]).gains
+    assert [*gains] == ["size"] and not gains["size"].per_task.any()
+    with pytest.raises(ValueError, match=r"expected orders among .*, got \['edges'\]"):
+        deletion_test(magnitude, reader, tasks[:3], against=["edges"])
 
 
 def test_randomised_layers_change_and_others_stay() -> None:

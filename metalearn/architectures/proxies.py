@@ -10,18 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from metalearn.episodes import Episode
-from metalearn.learners._encoder import EncoderLearner
+from metalearn.learners import Prototypical
 from metalearn.networks import BatchStatistics
 
-Proxy = Callable[[EncoderLearner, Episode], float]
+Proxy = Callable[[Prototypical, Episode], float]
 NORMS = (BatchStatistics, nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 
 
-def n_parameters(learner: EncoderLearner, episodes: Episode) -> float:
+def n_parameters(learner: Prototypical, episodes: Episode) -> float:
     """Return the number of parameters: the proxy that every other one must beat.
 
     Args:
-        learner: A learner with an encoder.
+        learner: Prototypical networks.
         episodes: Not used.
 
     Taught in:
@@ -39,11 +39,11 @@ def n_parameters(learner: EncoderLearner, episodes: Episode) -> float:
     return float(sum(param.numel() for param in learner.parameters()))
 
 
-def gradient_norm(learner: EncoderLearner, episodes: Episode) -> float:
+def gradient_norm(learner: Prototypical, episodes: Episode) -> float:
     """Return the length of the gradient of the mean loss over a batch of tasks.
 
     Args:
-        learner: A learner with an encoder.
+        learner: Prototypical networks.
         episodes: A batch of tasks.
 
     Reference:
@@ -69,14 +69,14 @@ def gradient_norm(learner: EncoderLearner, episodes: Episode) -> float:
     return math.sqrt(float(sum(grads)))
 
 
-def synflow(learner: EncoderLearner, episodes: Episode) -> float:
+def synflow(learner: Prototypical, episodes: Episode) -> float:
     r"""Return the sum of :math:`\theta \odot \partial R / \partial \theta` over the weights, where R is a flow.
 
     All weights are made positive, biases 0, normalisations are left out, the input is an image of ones, and R is the
     sum of the features. No data and no labels are used.
 
     Args:
-        learner: A learner with an encoder; ReLU and poolings, no other activations.
+        learner: Prototypical networks; ReLU and poolings, no other activations.
         episodes: Only the size of an input is used.
 
     Returns:
@@ -124,11 +124,11 @@ def flows(encoder: nn.Module, episodes: Episode) -> dict[str, Tensor]:
     return {name: (weight * grad).detach() for (name, weight), grad in zip(weights.items(), grads, strict=True)}
 
 
-def naswot(learner: EncoderLearner, episodes: Episode) -> float:
+def naswot(learner: Prototypical, episodes: Episode) -> float:
     """Return the log determinant of how many ReLU units two inputs switch alike: high where inputs are told apart.
 
     Args:
-        learner: A learner whose encoder has ``nn.ReLU`` modules.
+        learner: Prototypical networks whose encoder has ``nn.ReLU`` modules.
         episodes: A batch of tasks; the queries of the first one are the inputs.
 
     Raises:
@@ -167,14 +167,14 @@ def naswot(learner: EncoderLearner, episodes: Episode) -> float:
     return float(torch.linalg.slogdet(kernel).logabsdet)
 
 
-def jacob_cov(learner: EncoderLearner, episodes: Episode, *, k: float = 1e-5) -> float:
+def jacob_cov(learner: Prototypical, episodes: Episode, *, k: float = 1e-5) -> float:
     r"""Return how little the gradients of different inputs are correlated.
 
     It is :math:`-\sum \log(\lambda+k) + 1/(\lambda+k)`, where the :math:`\lambda` are the eigenvalues of the
     correlation matrix of the gradients of the summed features with respect to each input.
 
     Args:
-        learner: A learner with an encoder.
+        learner: Prototypical networks.
         episodes: A batch of tasks; the queries of the first one are the inputs.
         k: Keeps the logarithm finite.
 

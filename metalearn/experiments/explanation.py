@@ -126,7 +126,8 @@ def saliency(learner: Learner, label: str) -> dict[str, Any]:
         if label == "MAML" and name == "occlusion":  # the dearest; one learner will do
             continue
         options: dict[str, Any] = {"explain": explain, "episodes": drawn, "seed": 0}
-        row: dict[str, Any] = {"deletion": test(learner, **options)}
+        hard = options | {"against": ("random", "centre", "size")}
+        row: dict[str, Any] = {"deletion": test(learner, **hard)}
         if label == "Prototypical":
             row["insertion"] = test(learner, insertion=True, **options)
             row["deletion of all pixels"] = test(learner, among="all", **options)
@@ -134,7 +135,7 @@ def saliency(learner: Learner, label: str) -> dict[str, Any]:
         row["randomisation"] = {layer: pair(score) for layer, score in sanity.similarity.items()}
         row["randomisation passes"] = sanity.passes
         untrained = [randomised(learner, episodes=drawn, generator=stream(k, "untrained")) for k in DRAWS]
-        row["untrained, judged by the trained"] = [test(one, judge=learner, **options) for one in untrained]
+        row["untrained, judged by the trained"] = [test(one, judge=learner, **hard) for one in untrained]
         row["untrained, judged by itself"] = test(untrained[0], **options)
         rows[name] = row
         print(label, name, round(time.process_time()), flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -150,13 +151,14 @@ def deletion_test(
     episodes: Episode,
     *,
     judge: Learner | None = None,
+    against: Sequence[str] = ("random", "centre"),
     insertion: bool = False,
     among: Among = "inked",
     n_points: int = 10,
     n_steps: int | None = None,
     seed: int = 0,
 ) -> DeletionTest:
-    """Test an explanation of the answers to queries against a random order and the order from the centre outwards.
+    """Test an explanation of the answers to queries against orders that need no network.
 
     Args:
         explain: ``explain(fn, x) -> attribution``, such as :func:`metalearn.explain.gradient`.
@@ -164,11 +166,16 @@ def deletion_test(
         episodes: A batch of at least two tasks of images.
         judge: The learner whose answers are watched while pixels go; ``None``: the same. An explanation of another
             network, an untrained one say, is worth what it says about this one.
+        against: Orders to beat: ``"random"``, ``"centre"`` (from there outwards), ``"size"`` (of the pixels, largest
+            first), which is the hardest one where the pixels of a stroke are of unequal ink.
         insertion: Insert pixels instead.
         among: As in :func:`deletion_curve`.
         n_points: As there.
         n_steps: Inner steps; ``None``: as trained.
         seed: Of the random orders.
+
+    Raises:
+        ValueError: If an order is unknown.
 
     Taught in:
         Trust.
@@ -182,6 +189,8 @@ def deletion_test(
         >>> found.curves["explanation"].shape, sorted(found.gains)
         (torch.Size([3, 11]), ['centre', 'random'])
     """
+    if not against or set(against) - {"random", "centre", "size"}:
+        raise ValueError(f"expected orders among 'random', 'centre' and 'size', got {list(against)}")
     judge, generator = judge or learner, stream(seed, "deletion", episodes.query_y.device)
     curves: dict[str, list[Tensor]] = {}
     with evaluating(learner), evaluating(judge):
@@ -191,14 +200,15 @@ def deletion_test(
                 "explanation": pixel_order(explain(fn, task.query_x)),
                 "random": random_order(task.query_x, generator),
                 "centre": centre_order(task.query_x),
+                "size": pixel_order(task.query_x.abs()),
             }
-            for name, order in orders.items():
+            for name, order in ((name, orders[name]) for name in ("explanation", *against)):
                 curve = _curve(watched, task.query_x, order, n_points, 0.0, among, insertion).sigmoid()
                 curves.setdefault(name, []).append(curve.mean(0))
     stacked = {name: torch.stack(parts) for name, parts in curves.items()}  # each [n_tasks, n_points + 1]
     areas = {name: torch.trapezoid(curve, dim=1) / n_points for name, curve in stacked.items()}
     sign = 1 if insertion else -1
-    gains = {name: Score.of(sign * (areas["explanation"] - areas[name])) for name in ("random", "centre")}
+    gains = {name: Score.of(sign * (areas["explanation"] - areas[name])) for name in against}
     return DeletionTest(stacked, gains)
 
 

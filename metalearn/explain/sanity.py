@@ -92,7 +92,7 @@ class RandomisationTest:
 
     @property
     def passes(self) -> bool:
-        """Whether the map has changed: the upper end of the last interval lies below the threshold."""
+        """Whether the map has changed, as the upper end of the last interval lies below the threshold."""
         return self.last.mean + self.last.ci95 < self.threshold
 
 
