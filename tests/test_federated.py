@@ -339,3 +339,18 @@ def test_the_recorded_study_shows_who_is_lost_to_drop_outs():
     assert rows["inverse", "sideways"] > all_there - 0.1
     assert rows["reporting", "sideways"] < all_there - 0.2
     assert rows["fixed", "sideways"] < all_there - 0.2
+
+
+def test_in_the_recorded_study_many_scripts_teach_more_than_one():
+    from metalearn import experiments
+
+    rows = {
+        (row["method"], row["client"]): row
+        for row in experiments.analysis("federated")["rows"]
+        if row["data"] == "glyphs"
+    }
+    for script in ("Georgian", "Hebrew", "Lao", "Tifinagh"):
+        score = {
+            method: rows[method, script]["accuracy"] for method in ("untrained", "Latin alone", "FedAvg", "pooled")
+        }
+        assert sorted(score, key=score.__getitem__) == list(score), script
