@@ -68,6 +68,20 @@ def test_the_flow_shows_what_adapt_keeps_and_what_predict_says(axes):
     assert [named[end] for end in ends] == ["predict"], "a query never enters adapt"
 
 
+def test_images_stay_left_of_the_wire_and_who_drops_out_sends_nothing(axes):
+    images = torch.rand(4, 2, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    diagrams.draw_federated(axes, list(images[:3]), images[3], n_lost=1)
+    (wire,) = {float(x) for line in axes.lines if line.get_linestyle() == ":" for x in line.get_xdata()}
+    assert len(axes.get_images()) == 8 and all(image.get_extent()[1] < wire for image in axes.get_images())
+    boxes = {text.get_position(): text.get_text().split("\n")[0] for text in axes.texts if text.get_bbox_patch()}
+    joined = [(boxes.get(start), boxes[end]) for start, end, _ in arrows_of(axes)]
+    assert joined.count(("client 3", "server")) == 0 and joined.count(("server", "client 3")) == 1
+    assert {("client 1", "server"), ("client 2", "server"), ("server", "published")} <= set(joined)
+    assert {start for start, end in joined if end == "adapted"} == {None, "published"}, "a support set and the weights"
+    with pytest.raises(ValueError, match="expected n_lost from 0 to 2, as 3 clients exist, got 3"):
+        diagrams.draw_federated(axes, list(images[:3]), images[3], n_lost=3)
+
+
 @pytest.mark.parametrize("split", range(3))
 def test_outlines_are_those_that_the_letters_were_rendered_from(split):
     letters = {render_glyphs.class_name(letter): letter for letter in FONTS_OF_LETTERS()}

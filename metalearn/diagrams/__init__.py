@@ -3,6 +3,7 @@
 from metalearn.diagrams.adaptation import draw_adaptation
 from metalearn.diagrams.attention import draw_attention
 from metalearn.diagrams.directions import draw_directions
+from metalearn.diagrams.federated import draw_federated
 from metalearn.diagrams.flow import draw_flow
 from metalearn.diagrams.gated_step import draw_gated_step
 from metalearn.diagrams.letters import draw_letters, outlines_of
@@ -25,6 +26,7 @@ __all__ = [
     "draw_cloud",
     "draw_clouds",
     "draw_directions",
+    "draw_federated",
     "draw_flow",
     "draw_gated_step",
     "draw_letters",

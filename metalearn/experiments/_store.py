@@ -147,6 +147,13 @@ def as_text(content: Any) -> str:
     return re.sub(r"[\[{][^\[\]{}]*[\]}]", lambda found: re.sub(r"\n\s*", " ", found.group()), text) + "\n"
 
 
+def write_analysis(content: Mapping[str, Any], home: Path = HERE) -> None:
+    """Write the record of an analysis under its name, numbers to four digits."""
+    rounded = json.loads(json.dumps(content), parse_float=lambda text: float(f"{float(text):.4g}"))
+    path = home / "analyses" / f"{content['name']}.json"
+    write_whole(path, lambda file: file.write(as_text(rounded).encode()))
+
+
 def environment() -> dict[str, Any]:
     """Return versions, hardware and commit, to be stored with every result.
 

@@ -229,6 +229,8 @@ class Learner(nn.Module, ABC):
             with torch.no_grad(), unchanged(self, batch.x):
                 self.batch_loss(batch)
             return
+        if not len(batch):  # as Poisson sampling and rounds of clients may draw
+            return
         task = batch[0]
         check_objective(self, task)
         with torch.no_grad(), unchanged(self, (task.support_x, task.query_x)):

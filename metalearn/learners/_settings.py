@@ -16,6 +16,7 @@ from metalearn.learners import Learner
 from metalearn.networks import (
     MLP,
     BagOfTokens,
+    BlockNet,
     Conv4,
     Moments,
     PaintDecoder,
@@ -29,6 +30,7 @@ from metalearn.rl.policies import CategoricalPolicy, GaussianPolicy, TabularPoli
 
 LEARNERS = {name: getattr(learners, name) for name in learners.__all__ if name != "Learner"}
 NETWORKS: dict[str, type[nn.Module]] = {
+    "BlockNet": BlockNet,
     "Conv4": Conv4,
     "MLP": MLP,
     "Moments": Moments,

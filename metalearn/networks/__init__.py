@@ -1,5 +1,6 @@
 """Small networks of the few-shot literature, and normalisation as a choice that is spelled out."""
 
+from metalearn.networks.blocks import BlockNet
 from metalearn.networks.conv4 import Conv4, RelationModule
 from metalearn.networks.mlp import MLP
 from metalearn.networks.moments import Moments
@@ -19,6 +20,7 @@ __all__ = [
     "MLP",
     "BagOfTokens",
     "BatchStatistics",
+    "BlockNet",
     "Conv4",
     "GRUCell",
     "LSTMCell",
