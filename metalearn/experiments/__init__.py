@@ -85,8 +85,8 @@ def analysis(name: str) -> dict[str, Any]:
     """Return a recorded analysis that is no comparison on episodes, as plain data, with seeds and hardware.
 
     Args:
-        name: ``"heart"``, ``"cells"`` or ``"labelling"``, which ``python -m metalearn.experiments.heart`` makes, and so
-            on.
+        name: ``"heart"``, ``"cells"``, ``"labelling"``, ``"costs"``, ``"compression"``, ``"adapters"`` or
+            ``"hardware"``, which ``python -m metalearn.experiments.heart`` makes, and so on.
 
     Raises:
         ValueError: If there is no such analysis; the message lists the known ones.
