@@ -367,10 +367,10 @@ def test_both_ways_to_handle_tasks_cross_where_the_preparation_is_earned(axes):
     for line, once, slope in ((ours, 60, 1), (theirs, 0, 5)):
         assert [float(y) for y in line.get_ydata()] == pytest.approx([once + slope * x for x in (0, 30)])
     words = {text.get_text(): text.get_position()[0] for text in axes.texts}
-    assert words["still to be earned"] < n < words["earned"] and "never" not in words
+    assert words["still to\nbe earned"] < n < words["earned"] and "never" not in words
     axes.clear()
     diagrams.draw_break_even(axes, once=60, each=5.5, alone=5, n_tasks=30)
-    assert [text.get_text() for text in axes.texts] == ["still to be earned", "never"] and len(axes.lines) == 2
+    assert [text.get_text() for text in axes.texts] == ["still to\nbe earned", "never"] and len(axes.lines) == 2
     axes.clear()
     diagrams.draw_break_even(axes, once=60, each=1, alone=5, n_tasks=10)  # the crossing is further to the right
-    assert [text.get_text() for text in axes.texts] == ["still to be earned"] and len(axes.lines) == 2
+    assert [text.get_text() for text in axes.texts] == ["still to\nbe earned"] and len(axes.lines) == 2

@@ -36,8 +36,8 @@ def draw_break_even(axes: Axes, once: float, each: float, alone: float, n_tasks:
     crossing = once / (alone - each) if alone > each else float("inf")
     meet = min(crossing, n_tasks)
     axes.fill_between([0, meet], [0, alone * meet], [once, once + each * meet], color=tint, alpha=0.15, lw=0)
-    middle = 0.35 * meet
-    axes.text(middle, (once + (each + alone) * middle) / 2, "still to be earned", ha="center", va="center", fontsize=9)
+    middle = 0.2 * meet
+    axes.text(middle, (once + (each + alone) * middle) / 2, "still to\nbe earned", ha="center", va="center", fontsize=9)
     if crossing < n_tasks:
         rest = [crossing, n_tasks]
         ours, theirs = ([start + slope * n for n in rest] for start, slope in ((once, each), (0.0, alone)))
