@@ -43,6 +43,15 @@ def test_masks_are_those_of_torch():
         torch.testing.assert_close(mine, layer.weight)
 
 
+def test_each_layer_may_lose_its_share():
+    learner, theirs = compression.prune(maml(), 0.6, each_layer=True).learner, maml()
+    for layer, other in zip(learner.model, theirs.model, strict=True):
+        if isinstance(layer, nn.Linear):
+            torch_prune.l1_unstructured(other, "weight", amount=0.6)
+            torch.testing.assert_close(layer.weight, other.weight)
+    assert compression.prune(maml(), 0.6, each_layer=True).n_bytes == 4 * (8 + 160 + 8 + 41) + 55
+
+
 @pytest.mark.parametrize("first_order", [False, True])
 def test_masks_hold_in_both_loops_and_without_them_weights_grow_again(first_order):
     x, y = points()

@@ -29,11 +29,11 @@ class Mask(nn.Module):
         return weight * self.mask
 
 
-def prune(learner: Learner, share: float, *, hold: bool = True) -> Compressed:
+def prune(learner: Learner, share: float, *, hold: bool = True, each_layer: bool = False) -> Compressed:
     """Set the smallest weights of all linear and convolutional layers to zero.
 
-    The sizes of weights are compared over all layers; biases and normalisation stay. Bytes are those of a file that
-    holds a bit for each weight, which says whether it is there, and four bytes for each that is.
+    The sizes of weights are compared over all layers, or within each; biases and normalisation stay. Bytes are those of
+    a file that holds a bit for each weight, which says whether it is there, and four bytes for each that is.
 
     Args:
         learner: Any learner; it stays as it is.
@@ -41,6 +41,7 @@ def prune(learner: Learner, share: float, *, hold: bool = True) -> Compressed:
         hold: Whether zeros stay zeros when the learner adapts or trains: each pruned layer then multiplies its weight
             by a mask (:mod:`torch.nn.utils.parametrize`), and the weight's name gets longer. Without it, the first
             inner step gives most of them a value again.
+        each_layer: Whether each layer loses the same share, in place of the smallest weights of all layers.
 
     Raises:
         ValueError: If the share is out of range, or there is no layer.
@@ -50,7 +51,8 @@ def prune(learner: Learner, share: float, *, hold: bool = True) -> Compressed:
         arXiv 1506.02626, section 3.
 
     Differs from the paper:
-        One threshold for all layers, in place of one for each; no training after pruning.
+        One threshold for all layers unless ``each_layer`` is set, and then one by the share, not by the layer's
+        standard deviation; no training after pruning.
 
     Taught in:
         What learning to learn costs.
@@ -70,19 +72,28 @@ def prune(learner: Learner, share: float, *, hold: bool = True) -> Compressed:
     found = layers(twin)
     if not found:
         raise ValueError(f"{type(learner).__name__} has no linear or convolutional layer to prune")
-    sizes = torch.cat([layer.weight.detach().abs().flatten() for layer in found.values()])
-    n_gone = round(share * len(sizes))
-    kept = torch.ones_like(sizes, dtype=torch.bool)
-    kept[sizes.argsort(stable=True)[:n_gone]] = False
-    masks = torch.split(kept, [layer.weight.numel() for layer in found.values()])
+    sizes = [layer.weight.detach().abs().flatten() for layer in found.values()]
+    n_weights = sum(map(len, sizes))
+    if each_layer:
+        masks = [_largest(part, share) for part in sizes]
+    else:
+        masks = list(torch.split(_largest(torch.cat(sizes), share), [len(part) for part in sizes]))
     for layer, mask in zip(found.values(), masks, strict=True):
         shaped = mask.view_as(layer.weight).to(layer.weight.dtype)
         with torch.no_grad():
             layer.weight.mul_(shaped)
         if hold:
             register_parametrization(layer, "weight", Mask(shaped))
-    n_bytes = stored_bytes(learner) - n_gone * sizes.element_size() + math.ceil(len(sizes) / 8)
+    n_gone = n_weights - sum(int(mask.sum()) for mask in masks)
+    n_bytes = stored_bytes(learner) - n_gone * sizes[0].element_size() + math.ceil(n_weights / 8)
     return Compressed(twin, n_bytes)
+
+
+def _largest(sizes: Tensor, share: float) -> Tensor:
+    """Return which of the sizes are left when a share of the smallest goes."""
+    kept = torch.ones_like(sizes, dtype=torch.bool)
+    kept[sizes.argsort(stable=True)[: round(share * len(sizes))]] = False
+    return kept
 
 
 def sparsity(tensors: nn.Module | Mapping[str, Tensor]) -> float:

@@ -43,7 +43,8 @@ def write(name: str, begun: float, earlier: float = 0.0, **content: Any) -> None
     load = [round(number, 2) for number in os.getloadavg()]
     seconds = round(time.process_time() - begun + earlier, 1)
     whole = {"name": name, **content, "cpu_seconds": seconds, "load": load, **environment()}
-    rounded = json.loads(json.dumps(whole), parse_float=lambda text: float(f"{float(text):.4g}"))
+    text = json.dumps(whole)  # what is not finite becomes null
+    rounded = json.loads(text, parse_float=lambda number: float(f"{float(number):.4g}"), parse_constant=lambda _: None)
     write_whole(HERE / "analyses" / f"{name}.json", lambda file: file.write(as_text(rounded).encode()))
 
 

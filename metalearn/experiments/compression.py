@@ -53,6 +53,18 @@ def compressed(learner: Learner) -> Iterator[tuple[str, float | None, bool, Comp
                 yield "low rank", share, hold, found
 
 
+def layer_by_layer() -> list[dict[str, Any]]:
+    """Return a row for each share of weights that goes from each layer, of the learners of glyphs."""
+    rows = []
+    for label in ("MAML", "Prototypical"):
+        learner, test, _ = shipped(label)
+        for share in PRUNED:
+            found = prune(learner, share, each_layer=True)
+            rows.append(row(label, "pruned layer by layer", share, True, found, test))
+        print("layer by layer", label, [round(one["mean"], 3) for one in rows], flush=True)
+    return rows
+
+
 def measure_again(learner: Learner, train: Callable[..., Any]) -> None:
     """Measure stored statistics of normalisation on training tasks; nothing else of the learner changes."""
     generator = stream(0, "statistics")
@@ -145,7 +157,9 @@ def students() -> list[dict[str, Any]]:
 
 def main() -> None:
     """Measure all compressions, and write the record after each part of them."""
-    begun, parts = time.process_time(), {"rows": as_they_are, "students": students, "retrained": retrained}
+    begun = time.process_time()
+    parts = {"rows": as_they_are, "students": students, "retrained": retrained}
+    parts["layer_by_layer"] = layer_by_layer
     sizes = {"n_tasks": N_TASKS, "n_retrained": N_RETRAINED, "n_student_steps": N_STUDENT, "n_timed": N_TIMED}
     options = {"temperature": TEMPERATURE, "weight": WEIGHT}
     before = so_far("compression")
