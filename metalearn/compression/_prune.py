@@ -39,7 +39,7 @@ def prune(learner: Learner, share: float, *, hold: bool = True, each_layer: bool
         learner: Any learner; it stays as it is.
         share: Share of the weights that go, in [0, 1).
         hold: Whether zeros stay zeros when the learner adapts or trains: each pruned layer then multiplies its weight
-            by a mask (:mod:`torch.nn.utils.parametrize`), and the weight's name gets longer. Without it, the first
+            by a mask (``torch.nn.utils.parametrize``), and the weight's name gets longer. Without it, the first
             inner step gives most of them a value again.
         each_layer: Whether each layer loses the same share, in place of the smallest weights of all layers.
 
