@@ -158,8 +158,7 @@ def students() -> list[dict[str, Any]]:
 def main() -> None:
     """Measure all compressions, and write the record after each part of them."""
     begun = time.process_time()
-    parts = {"rows": as_they_are, "students": students, "retrained": retrained}
-    parts["layer_by_layer"] = layer_by_layer
+    parts = {"rows": as_they_are, "students": students, "layer_by_layer": layer_by_layer, "retrained": retrained}
     sizes = {"n_tasks": N_TASKS, "n_retrained": N_RETRAINED, "n_student_steps": N_STUDENT, "n_timed": N_TIMED}
     options = {"temperature": TEMPERATURE, "weight": WEIGHT}
     before = so_far("compression")

@@ -159,18 +159,20 @@ def adaptation_times(data: str, n_shot: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure all, and write the record."""
-    begun, rows, rates, times = time.process_time(), [], {}, {}
+    """Measure all, and write the record after each kind of task."""
+    begun, rates, times = time.process_time(), {}, {}
+    rows: list[dict[str, Any]] = []
     with costs.EnergyMeter() as meter:
-        for data, n_shot in (("sinusoids", 10), ("glyphs", 1), ("glyphs", 5)):
-            mine, rates[f"{data}, {n_shot}"] = tasks_of(data, n_shot)
-            times[f"{data}, {n_shot}"] = adaptation_times(data, n_shot)
-            rows += mine
-            means = [(one["method"], one["mean"][-1]) for one in mine]
-            print(data, n_shot, rates, means, f"{time.process_time() - begun:.0f} s", flush=True)
         trained = [training(data, label) for data, labels in LEARNERS.items() for label in labels]
-    write("costs", begun, seeds=[0], counter=meter.energy.source, n_tasks=N_TASKS, targets=TARGETS, rates=rates,
-          rows=rows, milliseconds=times, training=trained)  # fmt: skip
+    for data, n_shot in (("sinusoids", 10), ("glyphs", 5), ("glyphs", 1)):
+        mine, rates[f"{data}, {n_shot}"] = tasks_of(data, n_shot)
+        times[f"{data}, {n_shot}"] = adaptation_times(data, n_shot)
+        rows += mine
+        means = [(one["method"], round(one["mean"][-1], 3)) for one in mine]
+        print(data, n_shot, rates, means, f"{time.process_time() - begun:.0f} s", flush=True)
+        content: dict[str, Any] = {"rates": rates, "rows": rows, "milliseconds": times, "training": trained}
+        content |= {"counter": meter.energy.source, "n_tasks": N_TASKS, "targets": TARGETS}
+        write("costs", begun, seeds=[0], **content)
 
 
 if __name__ == "__main__":
