@@ -78,6 +78,14 @@ COLOURS = {  # one colour per method throughout the book, told apart by colour-b
     "both parts": "#D55E00",
     "DiCE": "#0072B2",
     "LVC": "#882255",
+    "pruned": "#882255",
+    "int8": "#009E73",
+    "low rank": "#E69F00",
+    "distilled": "#6699CC",
+    "LoRA": "#1B4F9C",
+    "adapters": "#44AA99",
+    "head": "#AA4499",
+    "alone": "#777777",
     "truth": "#000000",
 }
 

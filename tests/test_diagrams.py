@@ -371,3 +371,20 @@ def test_the_rim_of_a_cloud_is_one_standard_deviation_away(axes):
         away = torch.as_tensor(rim.get_xydata()) - mean
         distance = (away @ covariances[0].double().inverse() * away).sum(1)  # squared, of Mahalanobis
         torch.testing.assert_close(distance, torch.ones(61).double(), atol=1e-6, rtol=0)
+
+
+def test_both_ways_to_handle_tasks_cross_where_the_preparation_is_earned(axes):
+    diagrams.draw_break_even(axes, once=60, each=1, alone=5, n_tasks=30)
+    ours, theirs, mark, _ = axes.lines
+    n = float(mark.get_xdata()[0])
+    assert n == 15 and float(mark.get_ydata()[0]) == pytest.approx(60 + 1 * n) == 5 * n
+    for line, once, slope in ((ours, 60, 1), (theirs, 0, 5)):
+        assert [float(y) for y in line.get_ydata()] == pytest.approx([once + slope * x for x in (0, 30)])
+    words = {text.get_text(): text.get_position()[0] for text in axes.texts}
+    assert words["still to\nbe earned"] < n < words["earned"] and "never" not in words
+    axes.clear()
+    diagrams.draw_break_even(axes, once=60, each=5.5, alone=5, n_tasks=30)
+    assert [text.get_text() for text in axes.texts] == ["still to\nbe earned", "never"] and len(axes.lines) == 2
+    axes.clear()
+    diagrams.draw_break_even(axes, once=60, each=1, alone=5, n_tasks=10)  # the crossing is further to the right
+    assert [text.get_text() for text in axes.texts] == ["still to\nbe earned"] and len(axes.lines) == 2

@@ -2,6 +2,7 @@
 
 from metalearn.diagrams.adaptation import draw_adaptation
 from metalearn.diagrams.attention import draw_attention
+from metalearn.diagrams.break_even import draw_break_even
 from metalearn.diagrams.directions import draw_directions
 from metalearn.diagrams.federated import draw_federated
 from metalearn.diagrams.flow import draw_flow
@@ -23,6 +24,7 @@ from metalearn.diagrams.writers import draw_writers
 __all__ = [
     "draw_adaptation",
     "draw_attention",
+    "draw_break_even",
     "draw_cloud",
     "draw_clouds",
     "draw_directions",

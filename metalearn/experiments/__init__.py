@@ -84,6 +84,8 @@ def analysis(name: str) -> dict[str, Any]:
     Args:
         name: ``"heart"``, ``"cells"``, ``"labelling"``, ``"explanation"`` or ``"architectures"``, which
             ``python -m metalearn.experiments.heart`` makes, and so on.
+        name: ``"heart"``, ``"cells"``, ``"labelling"``, ``"costs"``, ``"compression"``, ``"adapters"`` or
+            ``"hardware"``, which ``python -m metalearn.experiments.heart`` makes, and so on.
 
     Raises:
         ValueError: If there is no such analysis; the message lists the known ones.
