@@ -51,7 +51,7 @@ class CartPole(System):
         "mass": (0.05, 0.1, 0.5),
         "length": (0.25, 0.5, 1.0),
         "friction": (0.0, 0.0, 2.0),
-        "force": (5.0, 10.0, 15.0),
+        "force": (4.0, 10.0, 15.0),
         "delay": (0.0, 0.0, 1.0),
     }
     n_states: ClassVar[int] = 5
@@ -59,8 +59,8 @@ class CartPole(System):
     n_targets: ClassVar[int] = 2
 
     def start(self, n_systems: int, generator: torch.Generator | None = None) -> Tensor:
-        """Draw angles in [-0.15, 0.15] rad, all else at rest in the middle."""
-        return uniform((n_systems, 5), generator, [0.0, 0.0, -0.15, 0.0, 0.0], [0.0, 0.0, 0.15, 0.0, 0.0])
+        """Draw angles in [-0.3, 0.3] rad, all else at rest in the middle."""
+        return uniform((n_systems, 5), generator, [0.0, 0.0, -0.3, 0.0, 0.0], [0.0, 0.0, 0.3, 0.0, 0.0])
 
     def anywhere(self, shape: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
         """Draw positions in [-1, 1] m, speeds in [-2, 2], angles in [-0.5, 0.5] rad, and any last action."""

@@ -48,7 +48,7 @@ class Pendulum(System):
     dt: float = 0.05
 
     parameters: ClassVar[Parameters] = {
-        "mass": (0.5, 1.0, 1.5),
+        "mass": (0.5, 1.0, 2.0),
         "length": (0.6, 1.0, 1.2),
         "friction": (0.0, 0.0, 0.5),
         "delay": (0.0, 0.0, 1.0),

@@ -63,19 +63,22 @@ class Identified:
     Args:
         free: Names of the parameters that are estimated; the others are taken to be as usual. ``None``: all.
         n_rounds: Steps of the search.
+        prior: Weight of the squared distance from the middle of the ranges.
 
     Example:
         >>> from metalearn.control import Identified
         >>> Identified(free=("mass", "length"))
-        Identified(free=('mass', 'length'), n_rounds=8)
+        Identified(free=('mass', 'length'), n_rounds=8, prior=0.0)
     """
 
     free: Sequence[str] | None = None
     n_rounds: int = 8
+    prior: float = 0.0
 
     def dynamics(self, system: System, context: Tensor, known: Transitions) -> Dynamics:
         """Return the physics of the parameters that fit what was seen."""
-        return true_dynamics(system, identify(system, known, n_rounds=self.n_rounds, free=self.free))
+        found = identify(system, known, n_rounds=self.n_rounds, free=self.free, prior=self.prior)
+        return true_dynamics(system, found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +133,7 @@ def control(
     n_window: int = 10,
     start: Tensor | None = None,
     changes: Mapping[int, Tensor] | None = None,
+    knocks: Mapping[int, Tensor] | None = None,
     noise: float = 0.0,
     generator: torch.Generator | None = None,
 ) -> Run:
@@ -145,6 +149,7 @@ def control(
         n_window: Number of the last steps that the model is made from, at least 1.
         start: States ``[n_systems, n_states]`` at the start; ``None``: drawn as the system says.
         changes: New parameters ``[n_systems, n_parameters]`` from a step on, by its number from 0: a failure.
+        knocks: What is added to the states ``[n_systems, n_states]`` before a step, by its number: no model sees it.
         noise: Standard deviation of the noise in measured targets, which only models see.
         generator: Source of randomness.
 
@@ -162,6 +167,7 @@ def control(
     plan, states, actions, costs = None, [state], [], []
     for step in range(n_steps):
         context = (changes or {}).get(step, context)
+        state = state + (knocks or {}).get(step, 0.0)
         dynamics = model.dynamics(system, context, known.last(n_window))
         plan = planner.plan(dynamics, system.cost, state, plan, generator, system.n_actions)
         action = plan[:, 0]

@@ -37,6 +37,7 @@ STANDING = (  # the order of the queue; a file here for each
     *("bandits", "games"),
     "navigation",
     *("unlabelled", "semi_supervised", "omniglot_unlabelled"),
+    *("dynamics_pendulum", "dynamics_cart_pole", "dynamics_lane"),
 )
 
 

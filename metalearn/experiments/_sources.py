@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from metalearn import data as sources
-from metalearn import rl
+from metalearn import control, rl
 from metalearn.augment import Augment
 from metalearn.data import language_names
 from metalearn.data._sentences import HOMES
@@ -42,6 +42,9 @@ FAMILIES: dict[str, Callable[[], Any]] = {  # sources that make their tasks them
     "subtraction": rl.subtraction_games,
     "navigation": rl.Navigation,
     "navigation_shown": partial(rl.Navigation, show_goal=True),
+    "pendulum": partial(control.DynamicsTasks, control.Pendulum(), noise=0.1),
+    "cart_pole": partial(control.DynamicsTasks, control.CartPole(dt=0.04), noise=0.1),
+    "lane": partial(control.DynamicsTasks, control.Lane(), noise=0.1),
 }
 
 
