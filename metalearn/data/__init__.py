@@ -19,6 +19,8 @@ from metalearn.data.linear_problems import LinearProblems, linear_problems
 from metalearn.data.mnist import mnist, mnist_parts
 from metalearn.data.omniglot import omniglot
 from metalearn.data.pages import Page, pages
+from metalearn.data.rating_world import RatingWorld
+from metalearn.data.ratings import Raters, RatingSplits, ratings
 from metalearn.data.relations import relation_sentences, relations
 from metalearn.data.sinusoids import Sinusoids, sinusoids
 from metalearn.data.sites import Sites, SiteSplits, sites
@@ -35,6 +37,9 @@ __all__ = [
     "Hospital",
     "LinearProblems",
     "Page",
+    "Raters",
+    "RatingSplits",
+    "RatingWorld",
     "Sinusoids",
     "SiteSplits",
     "Sites",
@@ -62,6 +67,7 @@ __all__ = [
     "omniglot",
     "out_of_scope",
     "pages",
+    "ratings",
     "read_image",
     "relation_sentences",
     "relations",

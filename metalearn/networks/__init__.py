@@ -1,6 +1,7 @@
 """Small networks of the few-shot literature, and normalisation as a choice that is spelled out."""
 
 from metalearn.networks.conv4 import Conv4, RelationModule
+from metalearn.networks.items import ItemEncoder, Part, UserHead
 from metalearn.networks.mlp import MLP
 from metalearn.networks.moments import Moments
 from metalearn.networks.norms import (
@@ -21,13 +22,16 @@ __all__ = [
     "BatchStatistics",
     "Conv4",
     "GRUCell",
+    "ItemEncoder",
     "LSTMCell",
     "Moments",
     "PaintDecoder",
     "PairReader",
+    "Part",
     "RelationModule",
     "TextTransformer",
     "TokenWeights",
+    "UserHead",
     "WarpDecoder",
     "convert_norms",
     "make_norm",
