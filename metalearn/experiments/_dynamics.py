@@ -31,14 +31,13 @@ def dynamics(name: str, system: type[System]) -> Study:
     whole, vectors = {"model": mlp(n, 64, 64, m)}, {"encoder": IDENTITY}
     hidden = {"network": "Sequential", "config": {"parts": [mlp(n, 64, 64), {"network": "ReLU", "config": {}}]}}
     linear = {"n_outputs": m, "n_inner_steps": 1, **MSE}
-    scratch = {"n_steps": [100], "tune": {"inner_lr": [0.003, 0.01, 0.03]}}
     tuned = {"n_steps": [0, 5], "tune": {"inner_lr": [0.01, 0.03, 0.1]}}
     steps = {"n_steps": [0, 1, 5]}
     process = {"n_hidden": 64, "n_embedding": 64}
     five = {"n_inner_steps": 5, **MSE}
     methods = {
         "ridge": Method("Shrinkage", vectors, {**linear, "n_features": n, "strength": 0.1}, fit=NONE),
-        "from scratch": Method("AdamFromScratch", whole, {"inner_lr": 0.01, **MSE}, fit=NONE, test=scratch),
+        "from scratch": Method("AdamFromScratch", whole, {"inner_lr": 0.02, **MSE}, fit=NONE, test={"n_steps": [30]}),
         "joint training": Method("MAML", whole, {"inner_lr": 0.01, "n_inner_steps": 0, **MSE}, TASKS, FIT, tuned),
         "MAML": Method("MAML", whole, {"inner_lr": 0.1, **five}, TASKS, FIT, steps),
         "ANIL": Method("ANIL", {"encoder": hidden, "head": mlp(64, m)}, {"inner_lr": 0.1, **five}, TASKS, FIT, steps),

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from metalearn import data as sources
 from metalearn import control, rl
+from metalearn import data as sources
 from metalearn.augment import Augment
 from metalearn.data import language_names
 from metalearn.data._sentences import HOMES
