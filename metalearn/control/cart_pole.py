@@ -51,7 +51,7 @@ class CartPole(System):
         "mass": (0.05, 0.1, 0.5),
         "length": (0.25, 0.5, 1.0),
         "friction": (0.0, 0.0, 2.0),
-        "force": (4.0, 10.0, 15.0),
+        "force": (3.0, 10.0, 15.0),
         "delay": (0.0, 0.0, 1.0),
     }
     n_states: ClassVar[int] = 5

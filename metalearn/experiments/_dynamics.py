@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from metalearn.control.systems import System
-from metalearn.experiments import _scratch  # noqa: F401 - defines AdamFromScratch
 from metalearn.experiments.study import Method, Study
 
 IDENTITY, MSE = {"network": "Identity", "config": {}}, {"loss_fn": "mse_loss"}
@@ -37,10 +36,8 @@ def dynamics(name: str, system: type[System]) -> Study:
     five = {"n_inner_steps": 5, **MSE}
     methods = {
         "ridge": Method("Shrinkage", vectors, {**linear, "n_features": n, "strength": 0.1}, fit=NONE),
-        "from scratch": Method("AdamFromScratch", whole, {"inner_lr": 0.02, **MSE}, fit=NONE, test={"n_steps": [30]}),
         "joint training": Method("MAML", whole, {"inner_lr": 0.01, "n_inner_steps": 0, **MSE}, TASKS, FIT, tuned),
         "MAML": Method("MAML", whole, {"inner_lr": 0.1, **five}, TASKS, FIT, steps),
-        "ANIL": Method("ANIL", {"encoder": hidden, "head": mlp(64, m)}, {"inner_lr": 0.1, **five}, TASKS, FIT, steps),
         "NeuralProcess": Method("NeuralProcess", vectors, {**process, "n_features": n, "n_outputs": m}, TASKS, FIT),
         "Shrinkage": Method("Shrinkage", {"encoder": hidden}, {**linear, "n_features": 64}, TASKS, FIT),
     }

@@ -43,7 +43,7 @@ FAMILIES: dict[str, Callable[[], Any]] = {  # sources that make their tasks them
     "navigation": rl.Navigation,
     "navigation_shown": partial(rl.Navigation, show_goal=True),
     "pendulum": partial(control.DynamicsTasks, control.Pendulum(), noise=0.1),
-    "cart_pole": partial(control.DynamicsTasks, control.CartPole(dt=0.04), noise=0.1),
+    "cart_pole": partial(control.DynamicsTasks, control.CartPole(dt=0.05), noise=0.1),
     "lane": partial(control.DynamicsTasks, control.Lane(), noise=0.1),
 }
 
