@@ -7,15 +7,8 @@ from metalearn.experiments.study import Method, Study
 
 IDENTITY, MSE = {"network": "Identity", "config": {}}, {"loss_fn": "mse_loss"}
 TASKS = {"n_tasks": 16, "n_shot": 10, "n_query": 20}
-FIT = {
-    "n_steps": 3_000,
-    "max_seconds": 60,
-    "compile": True,
-    "schedule": "cosine",
-    "max_grad_norm": 1.0,
-    "validate_every": 500,
-}
-FIT |= {"validate_on": "10 steps", "how": "vmap"}
+FIT = {"n_steps": 1_500, "max_seconds": 60, "outer_lr": 2e-3, "schedule": "cosine", "max_grad_norm": 1.0}
+FIT |= {"validate_every": 250, "validate_on": "10 steps", "how": "vmap", "compile": True}
 NONE = {"n_steps": 0, "how": "vmap"}
 
 
