@@ -1,6 +1,6 @@
 """Write what the living picture of chapter 16 replays, lane_runs.js.
 
-Run ``python -m tools.living_lane``. The file is a classic script that adds to the global ``living`` the constants of the
+Run ``python -m tools.living_lane``. The file is a classic script that adds to the global ``living`` constants of the
 physics and, for some cars of the recorded analysis, where they start, what they are before and after the road changes,
 and the actions of two controllers: the model that all cars share, and the one that adapts.
 """
