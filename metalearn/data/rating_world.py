@@ -99,8 +99,7 @@ class RatingWorld:
 
     def types(self) -> Tensor:
         """Return the mean tastes of the types ``[n_types, n_latent]``."""
-        generator = torch.Generator().manual_seed(self.seed + 1)
-        return math.sqrt(1 - WITHIN**2) * torch.randn(self.n_types, self.n_latent, generator=generator)
+        return _types(self)
 
     def tastes(self, n_users: int, generator: torch.Generator | None = None) -> Tastes:
         """Draw users, of all types alike."""
@@ -182,3 +181,9 @@ def _items(world: RatingWorld) -> Items:
     fame = 0.5 * bias + math.sqrt(0.75) * own  # what all like more is better known
     factors = TASTE_SPREAD / math.sqrt(world.n_latent) * drawn
     return Items(factors, ITEM_SPREAD * bias, fame, drawn @ mixing + noise)
+
+
+@cache
+def _types(world: RatingWorld) -> Tensor:
+    generator = torch.Generator().manual_seed(world.seed + 1)
+    return math.sqrt(1 - WITHIN**2) * torch.randn(world.n_types, world.n_latent, generator=generator)

@@ -238,7 +238,7 @@ class RatingSplits(NamedTuple):
     Example:
         >>> from metalearn.data import ratings
         >>> [part.n_users for part in ratings()]
-        [1000, 300, 600]
+        [2000, 300, 600]
     """
 
     train: Raters
@@ -247,7 +247,7 @@ class RatingSplits(NamedTuple):
 
 
 def ratings(
-    world: RatingWorld | None = None, *, n_train: int = 1000, n_validation: int = 300, n_test: int = 600, seed: int = 0
+    world: RatingWorld | None = None, *, n_train: int = 2000, n_validation: int = 300, n_test: int = 600, seed: int = 0
 ) -> RatingSplits:
     """Return users of a made-up world with their ratings.
 

@@ -31,6 +31,7 @@ STANDING = (  # the order of the queue; a file here for each
     *("languages", "intents", "relations"),
     *("linear_problems", "ciphers", "in_context"),
     *("sites", "slides"),
+    "ratings",
     "evolution",
     *("bandits",),
     *("unlabelled",),

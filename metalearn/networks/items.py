@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from metalearn._given import at_least_one
 from metalearn.networks.mlp import MLP
 
-INIT_STD = 0.1  # of an item's own vector: items start alike
+INIT_STD = 0.3  # of an item's own vector: items start alike
 
 
 class Part(nn.Module):
@@ -86,15 +86,15 @@ class ItemEncoder(nn.Module):
 
 
 class UserHead(nn.Module):
-    """Predict a user's ratings from the items' vectors beside one vector of the user, which starts at zero.
+    r"""Predict what all users give to an item, plus a user's own part: :math:`g(h) + u_0 + u^\top W h`.
 
-    As the head of :class:`metalearn.learners.ANIL` with a rate of 0 for all but ``"head.user"``, a task moves the
-    user's vector alone: the context of CAVIA.
+    The user's vector starts at zero. As the head of :class:`metalearn.learners.ANIL` with a rate of 0 for all but
+    ``"head.user"``, a task moves that vector alone, as CAVIA moves its context.
 
     Args:
-        n_features: Size of the items' vectors.
-        n_user: Size of the user's vector.
-        n_hidden: Units of the hidden layer.
+        n_features: Size of the items' vectors h.
+        n_user: Size of u.
+        n_hidden: Units of the hidden layer of g.
 
     Attributes:
         config: The arguments above by name, from which a saved network is built again.
@@ -104,6 +104,9 @@ class UserHead(nn.Module):
 
     Reference:
         Zintgraf, Shiarlis, Kurin, Hofmann, Whiteson: Fast Context Adaptation via Meta-Learning, 2018, arXiv 1810.03642.
+
+    Differs from the paper:
+        The context multiplies the item's vector in place of being one of a layer's inputs.
 
     Example:
         >>> import torch
@@ -115,11 +118,13 @@ class UserHead(nn.Module):
     def __init__(self, n_features: int, n_user: int = 8, *, n_hidden: int = 32) -> None:
         super().__init__()
         at_least_one(n_user=n_user)
-        self.user = nn.Parameter(torch.zeros(n_user))
-        self.rating = MLP([n_features + n_user, n_hidden, 1])
+        self.user = nn.Parameter(torch.zeros(1 + n_user))
+        self.all = MLP([n_features, n_hidden, 1])
+        self.weight = nn.Parameter(torch.eye(n_user, n_features))
         self.config: dict[str, Any] = {"n_features": n_features, "n_user": n_user, "n_hidden": n_hidden}
 
     def forward(self, items: Tensor) -> Tensor:
         """Return ratings ``[n, 1]`` of items ``[n, n_features]``."""
-        rating: Tensor = self.rating(torch.cat([items, self.user.expand(len(items), -1)], 1))
+        own = self.user[0] + items @ self.weight.T @ self.user[1:]
+        rating: Tensor = self.all(items) + own.unsqueeze(1)
         return rating
