@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -98,8 +99,8 @@ def _divided(name: str, rows: list[tuple[int, int, int, float]], genres: Tensor,
         chosen = {users[i] for i in order[start:end]}
         own = sorted((row for row in rows if row[0] in chosen), key=lambda row: row[:2])  # by user, then by time
         item, rating = torch.tensor([row[2] for row in own]), torch.tensor([row[3] for row in own])
-        counts = torch.tensor([row[0] for row in own]).unique_consecutive(return_counts=True)[1]
-        parts.append(Raters(f"{name}, {part}", item, rating, counts, genres))
+        counts = Counter(row[0] for row in own)  # in the order of users
+        parts.append(Raters(f"{name}, {part}", item, rating, torch.tensor(list(counts.values())), genres))
     return RatingSplits(*parts)
 
 
@@ -107,13 +108,14 @@ def _movies(path: Path, form: _Format) -> tuple[dict[int, int], Tensor]:
     """Return each movie's place in the list, and the genres ``[n_movies, n_genres]``."""
     if not path.is_file():
         raise ValueError(f"{path} is missing: unpack the whole archive")
-    numbers, kinds = [], []
+    numbers: list[int] = []
+    kinds: list[set[str]] = []
     for line, fields in _lines(path, form, 5 + GENRES_100K if form.movies == "u.item" else 3):
         if not fields[0].isdigit():
             raise ValueError(f"{path.name}, line {line}: expected a movie's number first, got {fields[0]!r}")
         numbers.append(int(fields[0]))
         if form.movies == "u.item":
-            kinds.append({i for i, flag in enumerate(fields[-GENRES_100K:]) if flag == "1"})
+            kinds.append({f"{i:02}" for i, flag in enumerate(fields[-GENRES_100K:]) if flag == "1"})
         else:
             kinds.append(set(fields[-1].split("|")))  # a title may hold the separator; genres come last
     names = sorted(set().union(*kinds))

@@ -8,7 +8,7 @@ from metalearn.experiments.study import Method, Study
 N_ITEMS, N_SIDE, N_FEATURES = 300, 8, 8
 
 
-def net(name: str, **config: Any) -> dict[str, Any]:
+def net(name: str, /, **config: Any) -> dict[str, Any]:
     """Return a network as plain data."""
     return {"network": name, "config": config}
 
