@@ -93,7 +93,7 @@ def hit_rate(scores: Tensor, relevant: Tensor, k: int, *, mask: Tensor | None = 
     chance_of_none = torch.where(places > misses, torch.zeros_like(chance_of_none), chance_of_none)
     found = torch.where((hits * above).sum(-1) > 0, torch.ones_like(chance_of_none), 1 - chance_of_none)
     found = torch.where((places >= n) & ((hits * (above | tied)).sum(-1) == 0), torch.zeros_like(found), found)
-    return torch.where(hits.sum(-1) > 0, found, torch.full_like(found, torch.nan))
+    return torch.where(hits.sum(-1) > 0, found, torch.nan).to(scores.dtype)
 
 
 def reciprocal_rank(scores: Tensor, relevant: Tensor, *, mask: Tensor | None = None) -> Tensor:
@@ -116,7 +116,7 @@ def reciprocal_rank(scores: Tensor, relevant: Tensor, *, mask: Tensor | None = N
     possible = place <= n - m + 1
     chance = (_log_choose((n - place).clamp_min(0), (m - 1).clamp_min(0)) - _log_choose(n, m)).exp() * possible
     found = (chance / (before + place)).sum(-1)
-    return torch.where(hits.sum(-1) > 0, found, torch.full_like(found, torch.nan))
+    return torch.where(hits.sum(-1) > 0, found, torch.nan).to(scores.dtype)
 
 
 def auc(scores: Tensor, relevant: Tensor, *, mask: Tensor | None = None) -> Tensor:

@@ -54,8 +54,9 @@ class RatingWorld:
 
     User u likes item i as much as :math:`3.3 + b_u + b_i + p_u^\top q_i`; the rating is that plus normal noise, rounded
     and clipped to 1…5. Tastes :math:`p_u` scatter around a few types. Users rate a long-tailed number of items, at
-    least 30, in an order that starts with famous and liked items: the logarithm of an item's weight in the draw is
-    ``popularity`` times its fame plus ``selection`` times the user's liking.
+    least 30, in an order that starts with famous items: the logarithm of an item's weight in the draw is ``popularity``
+    times its fame plus ``selection`` times the user's liking. With a ``selection`` above 0, what users rated is better
+    than what they did not, and a guess that is right on the one is wrong on the other.
 
     Args:
         n_items: Number of items, at least 60.
@@ -83,7 +84,7 @@ class RatingWorld:
     n_types: int = 6
     noise: float = 0.7
     popularity: float = 1.0
-    selection: float = 1.0
+    selection: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -144,7 +145,7 @@ class RatingWorld:
 
         It is the posterior mean given some ratings of the user, with the items' factors and biases and the types known:
         a mixture of normal posteriors, one for each type. It takes the given ratings for unbounded and rounding for
-        noise, and does not use which items were rated.
+        noise, and does not use which items were rated: with ``selection`` above 0 that would tell more.
 
         Args:
             item: Numbers of the items that the user has rated ``[k]``; k may be 0.

@@ -48,8 +48,8 @@ class Raters:
     Example:
         >>> from metalearn.data import ratings
         >>> test = ratings().test
-        >>> test
-        Raters(RatingWorld, test: 600 users, 300 items, 37,953 ratings)
+        >>> test.n_users, test.n_items, test.n_ratings
+        (600, 300, 40579)
         >>> task = test.tasks(n_shot=5)[0]
         >>> list(task.support_y.shape), task.query_x["item"].shape == task.query_y.squeeze(1).shape
         ([5, 1], True)
@@ -277,5 +277,4 @@ def _drawn(world: RatingWorld, part: str, n_users: int, seed: int) -> Raters:
     rated = torch.arange(world.n_items) < counts.unsqueeze(1)  # the first of each user's order
     item = order[rated]
     truth = Truth(liking, rating)
-    plain = type(world).__name__ if world == RatingWorld() else repr(world)
-    return Raters(f"{plain}, {part}", item, rating.gather(1, order)[rated], counts, world.items().features, truth)
+    return Raters(f"{world}, {part}", item, rating.gather(1, order)[rated], counts, world.items().features, truth)

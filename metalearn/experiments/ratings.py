@@ -24,7 +24,7 @@ STEPS = {"inner_lr": 0.1, "n_inner_steps": 5, "loss_fn": "mse_loss"}
 ITEMS = {"encoder": net("ItemEncoder", n_items=N_ITEMS, n_side=N_SIDE, n_features=N_FEATURES)}
 USERS: dict[str, Any] = {"n_tasks": 128, "n_shot": [1, 20], "n_query": 10}
 SWEEPS: dict[str, Any] = {"outer_lr": 1.0, "optimizer": "sgd", "validate_every": 5, "validate_on": "5 ratings"}
-FIT: dict[str, Any] = {"n_steps": 1500, "outer_lr": 1e-2, "schedule": "cosine", "max_grad_norm": 10.0, "how": "vmap"}
+FIT: dict[str, Any] = {"n_steps": 1000, "outer_lr": 1e-2, "schedule": "cosine", "max_grad_norm": 10.0, "how": "vmap"}
 FIT |= {"max_seconds": 60, "validate_every": 250, "validate_on": "5 ratings"}
 USER_ONLY = {"head.user": 0.2, "head.weight": 0.0}
 USER_ONLY |= {f"head.all.{layer}.{name}": 0.0 for layer in (0, 2) for name in ("weight", "bias")}
@@ -38,10 +38,10 @@ METHODS = {
     ),
     "ridge on side features": Method(
         "Shrinkage", {"encoder": net("Part", name="features")},
-        {"n_features": N_SIDE, **RIDGE}, USERS, {**FIT, "n_steps": 500},
+        {"n_features": N_SIDE, **RIDGE}, USERS, {**FIT, "n_steps": 500, "head_lr": 0.05},
     ),
     "Shrinkage": Method(
-        "Shrinkage", ITEMS, RIDGE, USERS, FIT
+        "Shrinkage", ITEMS, RIDGE, USERS, {**FIT, "head_lr": 0.05}
     ),
     "ANIL": Method(
         "ANIL", {**ITEMS, "head": net("MLP", sizes=[N_FEATURES, 1])}, STEPS, USERS, FIT,
@@ -54,7 +54,7 @@ METHODS = {
         {**STEPS, "inner_lr": USER_ONLY}, USERS, FIT,
     ),
     "NeuralProcess": Method(
-        "NeuralProcess", ITEMS, {"n_hidden": 128, "n_embedding": 64}, USERS, {**FIT, "n_steps": 2500, "outer_lr": 5e-3}
+        "NeuralProcess", ITEMS, {"n_hidden": 128, "n_embedding": 64}, USERS, {**FIT, "n_steps": 1500, "outer_lr": 5e-3}
     ),
     "known items": Method("KnownItems", fit={"n_steps": 0, "how": "loop"}),
 }  # fmt: skip
