@@ -225,6 +225,7 @@ def write(folder, kind):
     flags = ["0|" * 5 + "1|" + "0|" * 12 + "0", "0|" * 5 + "1|" + "1|" + "0|" * 11 + "0", "0|" * 18 + "1"]
     genres = ["Drama", "Comedy|Drama", "War"]
     movies = [movie_line.format(i=10 * i, g100=flags[i - 1], g=genres[i - 1]) for i in (1, 2, 3)]
+    movies.append(movie_line.format(i=40, g100="0|" * 18 + "0", g="(no genres listed)"))  # which nobody has rated
     lines = [rating_line.format(u=u, i=10 * i, r=(u + i) % 4 + 1, t=100 - i) for u in (3, 5, 8, 9) for i in (1, 2, 3)]
     if kind == "ml-latest-small":
         movies, lines = ["movieId,title,genres", *movies], ["userId,movieId,rating,timestamp", *lines]
@@ -242,7 +243,7 @@ def test_movielens_files_are_read(tmp_path, kind):
     found = {tuple(part.of(user)[1].tolist()) for part in parts for user in range(part.n_users)}
     assert found == {tuple((u + i) % 4 + 1 + half for i in (3, 2, 1)) for u in (3, 5, 8, 9)}  # in the order of time
     assert torch.equal(parts.test.item, torch.tensor([2, 1, 0]))
-    assert sorted(parts.test.features.sum(1).tolist()) == [1, 1, 2] and parts.test.features.shape == (3, 3)
+    assert parts.test.features.sum(1).tolist() == [1, 2, 1, 0] and parts.test.features.shape == (4, 3)
     assert len(parts.test.tasks(1, held=2)[0].query_y) == 1
     with pytest.raises(ValueError, match="nobody knows"):
         parts.test.tasks(1, held=2, query="all")

@@ -14,6 +14,7 @@ from metalearn.data.ratings import Raters, RatingSplits
 
 HOME = "https://grouplens.org/datasets/movielens/"
 GENRES_100K = 19  # the last columns of u.item
+NO_GENRE = "(no genres listed)"
 
 
 class _Format(NamedTuple):
@@ -117,7 +118,7 @@ def _movies(path: Path, form: _Format) -> tuple[dict[int, int], Tensor]:
         if form.movies == "u.item":
             kinds.append({f"{i:02}" for i, flag in enumerate(fields[-GENRES_100K:]) if flag == "1"})
         else:
-            kinds.append(set(fields[-1].split("|")))  # a title may hold the separator; genres come last
+            kinds.append(set(fields[-1].split("|")) - {NO_GENRE})  # a title may hold the separator; genres come last
     names = sorted(set().union(*kinds))
     genres = torch.tensor([[float(name in kind) for name in names] for kind in kinds])
     return {number: i for i, number in enumerate(numbers)}, genres
