@@ -32,6 +32,8 @@ from metalearn.control import (
     true_dynamics,
     wander,
 )
+from metalearn.experiments import analysis, standing
+from metalearn.experiments import control as record
 from metalearn.learners import MAML, NeuralProcess, Shrinkage
 from metalearn.networks import MLP
 
@@ -236,7 +238,7 @@ def test_least_squares_stay_in_their_ranges_and_leave_alone_what_is_not_free() -
     torch.testing.assert_close(held, torch.tensor([[1.25, 0.9, 0.25, 0.5]]), atol=1e-4, rtol=0)
     for wrong, message in (({"free": ["weight"]}, "no parameter"), ({"prior": -1.0}, "prior must be at least 0")):
         with pytest.raises(ValueError, match=message):
-            identify(system, steps, **wrong)  # type: ignore[arg-type]
+            identify(system, steps, **wrong)
 
 
 def test_a_prior_helps_where_noisy_steps_are_few() -> None:
@@ -287,7 +289,7 @@ def test_planning_with_the_true_model_comes_near_the_riccati_solution() -> None:
     run = control(
         system, context, Told(), planner, wander(system, context, 1), n_steps=50, start=start, generator=seeded()
     )
-    state, best = start.double().numpy(), 0.0
+    state, best = start.double().numpy(), np.zeros(10)
     for _ in range(50):
         action = np.clip(-state @ gain.T, -1, 1)
         state = state @ a.T + action @ b.T
@@ -299,7 +301,7 @@ def test_planning_with_the_true_model_comes_near_the_riccati_solution() -> None:
 def test_plans_refuse_wrong_sizes_and_add_up_their_costs() -> None:
     for wrong, message in (({"n_elite": 1}, "n_elite"), ({"spread": 0.0}, "spread"), ({"horizon": 0}, "horizon")):
         with pytest.raises(ValueError, match=message):
-            CEM(**wrong)  # type: ignore[arg-type]
+            CEM(**wrong)
     system, plans = Linear(), torch.rand(3, 4, 5, 1)
     state, context = system.start(3, seeded()), torch.ones(3, 1)
     found = CEM(5).costs(true_dynamics(system, context), system.cost, state, plans)
@@ -368,3 +370,39 @@ def test_models_differ_in_what_they_know() -> None:
     ]
     assert torch.equal(*shared)
     assert error(Learned(learner)) > 0.1
+
+
+def test_the_recorded_scenes_stay_in_the_ranges_of_training() -> None:
+    assert standing()["dynamics_lane"].methods["MAML"].episodes["n_shot"] == record.N_WINDOW
+    for scene in record.SCENES.values():
+        low, high = scene.system.bounds(torch.zeros(()))
+        first = scene.at_first(scene.system.draw(500, seeded()))
+        later = first if scene.fails is None else scene.fails(first)
+        for context in (first, later):
+            assert (context >= low - 1e-5).all() and (context <= high + 1e-5).all()
+    context = record.strong(CartPole().draw(500, seeded()))
+    assert 10 <= context[:, 3].min() < 10.1 and 14.9 < context[:, 3].max() <= 15
+    context = record.dry(Lane().draw(500, seeded()))
+    assert 0.9 <= context[:, 0].min() < 0.901 and 0.999 < context[:, 0].max() <= 1
+
+
+def test_the_record_is_of_these_scenes_and_costs_add_up() -> None:
+    found = analysis("control")
+    rows = {(row["scene"], row["method"]): row for row in found["rows"]}
+    assert {scene for scene, _ in rows} <= set(record.SCENES)
+    assert {method for _, method in rows} == {*record.KNOWING, *record.LEARNED}
+    for (scene, _), row in rows.items():
+        for name, (begin, end) in record.SEGMENTS.items():
+            assert row["cost"][name][0] == pytest.approx(np.mean(row["curve"][begin:end]), rel=1e-3)
+            if row["more than told"]:
+                more = row["cost"][name][0] - rows[scene, "told"]["cost"][name][0]
+                assert row["more than told"][name][0] == pytest.approx(more, abs=2e-3 * row["cost"][name][0] + 1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "model"), [("told", Told()), ("MAML", None)])
+def test_a_recorded_run_is_found_again(method: str, model: Told | None) -> None:
+    row = next(r for r in analysis("control")["rows"] if (r["scene"], r["method"]) == (record.WET, method))
+    run = record.driven(record.SCENES[record.WET], model or Learned(record.trained("dynamics_lane", "MAML", 0), 5))
+    assert run.costs[:, :40].mean() == pytest.approx(row["cost"]["before"][0], rel=0.1)
+    assert run.costs[:, 50:].mean() == pytest.approx(row["cost"]["later"][0], rel=0.2)
