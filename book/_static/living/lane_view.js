@@ -2,7 +2,7 @@
 (() => {
   const living = (window.living = window.living || {});
   const SVG = "http://www.w3.org/2000/svg";
-  const [BACK, AHEAD, HALF, LANE] = [12, 34, 9, 1.75]; // m behind, ahead and to each side; half of the lane
+  const [BACK, AHEAD, HALF, LANE] = [5, 20, 3.6, 1.75]; // m behind, ahead and to each side; half of the lane
   const KINDS = ["living-before", "living-now"];
 
   const line = (kind) => `<path class="living-line ${kind}" d="M0,5H36"/>`;
@@ -19,10 +19,11 @@
     const draw = (kind) => living.tag("path", { class: kind }, svg, null, SVG);
     const ground = draw("living-lane-ground");
     const [left, middle, right] = ["edge", "middle", "edge"].map((kind) => draw(`living-lane-${kind}`));
-    const cars = KINDS.map((kind) => {
+    const car = (kind) => {
       const size = { class: `living-car ${kind}`, x: -1.4, y: -0.9, width: 4.2, height: 1.8, rx: 0.5 };
       return living.tag("rect", size, svg, null, SVG);
-    });
+    };
+    const cars = [...KINDS].reverse().map(car).reverse(); // the hollow one lies above the other
     return (states, wet) => {
       const here = (states[0][4] + states[1][4]) / 2;
       const place = living.roadFrom(here, BACK + 8, AHEAD + 8);
@@ -33,10 +34,10 @@
       right.setAttribute("d", `M${side(-LANE).join("L")}`);
       ground.setAttribute("d", `M${side(LANE).join("L")}L${side(-LANE).reverse().join("L")}Z`);
       ground.dataset.wet = String(wet);
-      cars.forEach((car, i) => {
+      cars.forEach((one, i) => {
         const [offset, heading, , , position] = states[i];
         const [x, y, angle] = place(position, offset);
-        car.setAttribute("transform", `translate(${x} ${-y}) rotate(${(-(angle + heading) * 180) / Math.PI})`);
+        one.setAttribute("transform", `translate(${x} ${-y}) rotate(${(-(angle + heading) * 180) / Math.PI})`);
       });
     };
   };
@@ -45,15 +46,15 @@
   living.offsetsView = (root, seconds, fails) => {
     const axes = living.axes(root, {
       x: [0, seconds],
-      y: [-2.5, 2.5],
+      y: [-1, 1],
       label: "Offset of both cars from the middle of the lane",
       xLabel: "time in s",
       yLabel: "offset in m (left is up)",
       xTicks: [0, 2, 4, 6, 8],
-      yTicks: [-1.75, 0, 1.75],
+      yTicks: [-0.5, 0, 0.5],
       ratio: 0.42,
     });
-    axes.path("living-lane-fails").draw([[fails, -2.5], [fails, 2.5]]);
+    axes.path("living-lane-fails").draw([[fails, -1], [fails, 1]]);
     const lines = KINDS.map((kind) => axes.path(`living-line ${kind}`));
     const dots = KINDS.map((kind) => axes.add("circle", { class: `living-walker ${kind}`, r: 6 }, axes.plot));
     return (drives, dt, now) =>
