@@ -199,6 +199,11 @@ def test_learners_take_users_of_unequal_size(name):
         torch.testing.assert_close(*losses, rtol=1e-9, atol=1e-9)
 
 
+def test_users_are_cast_to_the_learners_precision():
+    learner = LEARNERS["anil"]().double()
+    assert evaluate(learner, SMALL.validation.users(n_shot=3), 20).per_task.dtype == torch.float64
+
+
 def test_only_the_users_vector_moves():
     torch.manual_seed(0)
     learner = LEARNERS["cavia"]()

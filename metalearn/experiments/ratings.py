@@ -54,7 +54,7 @@ METHODS = {
         {**STEPS, "inner_lr": USER_ONLY}, USERS, FIT,
     ),
     "NeuralProcess": Method(
-        "NeuralProcess", ITEMS, {"n_hidden": 128, "n_embedding": 64}, USERS, {**FIT, "n_steps": 1500, "outer_lr": 5e-3}
+        "NeuralProcess", ITEMS, {"n_hidden": 96, "n_embedding": 64}, USERS, {**FIT, "n_steps": 1500, "outer_lr": 5e-3}
     ),
     "known items": Method("KnownItems", fit={"n_steps": 0, "how": "loop"}),
 }  # fmt: skip
