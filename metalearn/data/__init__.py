@@ -20,8 +20,9 @@ from metalearn.data.mnist import mnist, mnist_parts
 from metalearn.data.movielens import movielens
 from metalearn.data.omniglot import omniglot
 from metalearn.data.pages import Page, pages
+from metalearn.data.raters import Raters
 from metalearn.data.rating_world import RatingWorld
-from metalearn.data.ratings import Raters, RatingSplits, ratings
+from metalearn.data.ratings import RatingSplits, ratings
 from metalearn.data.relations import relation_sentences, relations
 from metalearn.data.returns import returns
 from metalearn.data.sinusoids import Sinusoids, sinusoids

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from metalearn.data.ratings import Raters, RatingSplits
+from metalearn.data.raters import Raters
+from metalearn.data.ratings import RatingSplits
 
 HOME = "https://grouplens.org/datasets/movielens/"
 GENRES_100K = 19  # the last columns of u.item
