@@ -87,7 +87,7 @@ def analysis(name: str) -> dict[str, Any]:
     """Return a recorded analysis that is no comparison on episodes, as plain data, with seeds and hardware.
 
     Args:
-        name: ``"heart"``, ``"cells"`` or ``"labelling"``, which ``python -m metalearn.experiments.heart`` makes, and so
+        name: ``"heart"``, ``"cells"``, ``"labelling"``, ``"control"``, …, which ``python -m metalearn.experiments.heart`` makes, and so
             on.
 
     Raises:
