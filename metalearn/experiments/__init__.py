@@ -87,8 +87,8 @@ def analysis(name: str) -> dict[str, Any]:
     """Return a recorded analysis that is no comparison on episodes, as plain data, with seeds and hardware.
 
     Args:
-        name: ``"heart"``, ``"cells"``, ``"labelling"`` or ``"control"``, which ``python -m metalearn.experiments.heart``
-            makes, and so on.
+        name: ``"heart"``, ``"cells"``, ``"labelling"`` or ``"control"``, made by the module of that name:
+            ``python -m metalearn.experiments.heart``.
 
     Raises:
         ValueError: If there is no such analysis; the message lists the known ones.
