@@ -19,7 +19,15 @@ from metalearn.learners import Learner
 
 
 class Model(Protocol):
-    """What a controller believes about systems: a model of their dynamics, from what was seen of them."""
+    """What a controller believes about systems: a model of their dynamics, from what was seen of them.
+
+    Example:
+        >>> from metalearn.control import Model, Usual
+        >>> def what(model: Model) -> str:  # anything with the method ``dynamics`` is one
+        ...     return type(model).__name__
+        >>> what(Usual())
+        'Usual'
+    """
 
     def dynamics(self, system: System, context: Tensor, known: Transitions) -> Dynamics:
         """Return the model; only :class:`Told` may look at the context ``[n_systems, n_parameters]``."""
@@ -114,6 +122,12 @@ class Run:
         states: Before each step, and at the end ``[n_systems, n_steps + 1, n_states]``.
         actions: That were taken ``[n_systems, n_steps, n_actions]``.
         costs: Of each step ``[n_systems, n_steps]``: of the state that it led to, with its action.
+
+    Example:
+        >>> import torch
+        >>> from metalearn.control import Run
+        >>> Run(torch.zeros(2, 4, 3), torch.zeros(2, 3, 1), torch.ones(2, 3)).costs.sum(1)
+        tensor([3., 3.])
     """
 
     states: Tensor
