@@ -32,7 +32,7 @@ def lines(axes: Axes, x: Any, curves: Mapping[str, Any], **settings: Any) -> Non
     Args:
         axes: Where to draw.
         x: Positions that all curves share; ``None``: each curve is a pair of its own positions and heights.
-        curves: Heights by name; scores are shown in percent, with the 95 % interval of each.
+        curves: Heights by name; scores are shown with the 95 % interval of each, in percent where higher is better.
         **settings: What ``axes.set`` takes: ``xlabel="patients"``.
 
     Example:
@@ -50,8 +50,9 @@ def lines(axes: Axes, x: Any, curves: Mapping[str, Any], **settings: Any) -> Non
             "marker": "o" if len(at) <= MARKED else None,
         }
         if isinstance(heights[0], Score):
-            ends = [100 * score.ci95 for score in heights]
-            axes.errorbar(at, [100 * score.mean for score in heights], ends, markersize=4, **style)
+            scale = 100 if heights[0].higher_is_better else 1
+            ends = [scale * score.ci95 for score in heights]
+            axes.errorbar(at, [scale * score.mean for score in heights], ends, markersize=4, **style)
         else:
             axes.plot(at, heights, markersize=4, **style)
     axes.set(**settings)

@@ -171,6 +171,10 @@ class EpisodeList:
         """Return one task (``tasks[0]``) or a list of some (``tasks[:4]``)."""
         return EpisodeList(self.episodes[task]) if isinstance(task, slice) else self.episodes[task]
 
+    def map(self, fn: Callable[[Tensor], Tensor]) -> EpisodeList:
+        """Apply ``fn`` to every tensor of every task."""
+        return EpisodeList([episode.map(fn) for episode in self.episodes])
+
     def to(self, device: torch.device | str) -> EpisodeList:
         """Move every tensor to ``device``."""
         return EpisodeList([episode.to(device) for episode in self.episodes])

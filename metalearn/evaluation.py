@@ -11,14 +11,15 @@ import torch
 from torch import Tensor
 
 from metalearn._modes import evaluating
-from metalearn.episodes import Episode
+from metalearn._torch import tree_leaves, tree_map
+from metalearn.episodes import Episode, EpisodeList
 from metalearn.learners._base import Learner
 from metalearn.runtime import default_seed, progress_bar
 from metalearn.runtime import stream as stream_of
 from metalearn.vectorize import over_tasks
 
 Metric = Callable[[Tensor, Tensor], Tensor]
-Sample = Callable[[torch.Generator], Episode]
+Sample = Callable[[torch.Generator], Episode | EpisodeList]
 
 
 def accuracy(logits: Tensor, y: Tensor) -> Tensor:
@@ -200,7 +201,8 @@ def evaluate(
 
     Args:
         learner: Any learner.
-        sample: ``sample(generator) -> batch of episodes``; called until there are enough tasks.
+        sample: ``sample(generator) -> batch of episodes``, or a list of unequal ones; called until there are enough
+            tasks.
         n_tasks: Number of tasks, at least 2; the literature uses 600 or more.
         n_steps: Inner steps at test time; ``None``: as trained; a sequence: a score for each.
         metric: ``metric(prediction, target) -> scalar`` of one task; by default accuracy for classes and mean squared
@@ -255,7 +257,7 @@ def evaluate(
             if learner.plays:
                 results.append(learner.returns(batch, steps, games))
             else:
-                metric = metric or (mean_squared_error if batch.n_way is None else accuracy)
+                metric = metric or (mean_squared_error if batch[0].n_way is None else accuracy)
                 results.append(_score_batch(learner, batch, steps, metric))
             bar.update(len(results[-1]))
     higher = metric not in (mean_squared_error, "loss") if higher_is_better is None else higher_is_better
@@ -264,8 +266,42 @@ def evaluate(
     return dict(zip(n_steps, scores, strict=True)) if several else scores[0]  # type: ignore[arg-type]
 
 
+def adapt_each(learner: Learner, batch: Episode | EpisodeList, n_steps: int | None = None) -> list[dict[str, Tensor]]:
+    """Return what each task of a batch, or of a list, adapts to; supports of one size are adapted to at once.
+
+    Args:
+        learner: Any learner.
+        batch: Tasks, whose queries may be of unequal numbers.
+        n_steps: As :meth:`metalearn.learners.Learner.adapt` takes it.
+
+    Example:
+        >>> from metalearn.data import ratings
+        >>> from metalearn.evaluation import adapt_each
+        >>> from metalearn.learners import MatrixFactorization
+        >>> tasks = ratings().validation.tasks(n_shot=5)
+        >>> len(adapt_each(MatrixFactorization(300, 2), tasks))
+        300
+    """
+
+    def adapt(task: Episode) -> dict[str, Tensor]:
+        return learner.adapt(task.support_x, task.support_y, n_way=task.n_way, n_steps=n_steps)
+
+    tasks = [batch[i] for i in range(len(batch))]
+    supports = [(task.support_x, task.support_y) for task in tasks]
+    kinds = {
+        (task.n_way, *(leaf.shape for leaf in tree_leaves(part))) for task, part in zip(tasks, supports, strict=True)
+    }
+    if len(kinds) > 1:
+        return [adapt(task) for task in tasks]
+    x, y = tree_map(lambda *leaves: torch.stack(leaves), *supports)
+    adapted: dict[str, Tensor] = over_tasks(
+        adapt, Episode(x, y, x, y, tasks[0].n_way), learner.how, chunk_size=learner.chunk_size, module=learner
+    )
+    return [{name: tensor[i] for name, tensor in adapted.items()} for i in range(len(tasks))]
+
+
 def _score_batch(
-    learner: Learner, batch: Episode, steps: Sequence[int | None], metric: Metric | Literal["loss"]
+    learner: Learner, batch: Episode | EpisodeList, steps: Sequence[int | None], metric: Metric | Literal["loss"]
 ) -> Tensor:
     def score(episode: Episode) -> Tensor:
         if metric == "loss":
@@ -276,5 +312,13 @@ def _score_batch(
             values.append(metric(learner.predict(adapted, episode.query_x), episode.query_y))
         return torch.stack(values)
 
+    if isinstance(batch, EpisodeList) and metric != "loss":
+        columns = []
+        for n in steps:
+            pairs = zip(batch, adapt_each(learner, batch, n), strict=True)
+            columns.append(
+                torch.stack([metric(learner.predict(own, task.query_x), task.query_y) for task, own in pairs])
+            )
+        return torch.stack(columns, 1)
     scores: Tensor = over_tasks(score, batch, learner.how, chunk_size=learner.chunk_size, module=learner)
     return scores

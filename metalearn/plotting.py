@@ -87,6 +87,13 @@ COLOURS = {  # one colour per method throughout the book, told apart by colour-b
     "head": "#AA4499",
     "alone": "#777777",
     "truth": "#000000",
+    "told": "#000000",
+    "usual": "#999999",
+    "textbook law": "#AA4466",
+    "least squares, last 30": "#A6360A",
+    "fold-in": "#009E73",
+    "item averages": "#777777",
+    "best guess": "#000000",
 }
 
 _STYLE = {

@@ -23,6 +23,14 @@ def test_lines_have_their_colours_and_scores_their_intervals(axes):
     assert axes.get_xlabel() == "patients"
 
 
+def test_errors_are_not_percentages(axes):
+    scores = [Score.of(torch.tensor([0.4, 0.6]), higher_is_better=False)] * 2
+    charts.lines(axes, [1, 2], {"ridge": scores})
+    assert axes.containers[0].lines[0].get_ydata().tolist() == pytest.approx([0.5, 0.5])
+    low, high = axes.containers[0].lines[2][0].get_segments()[0][:, 1]
+    assert (high - low) / 2 == pytest.approx(scores[0].ci95)
+
+
 def test_curves_with_positions_of_their_own(axes):
     charts.lines(axes, None, {"a": ([0, 1], [2, 3]), "b": ([5, 6, 7], [1, 1, 1])})
     assert [line.get_xdata().tolist() for line in axes.lines] == [[0, 1], [5, 6, 7]]

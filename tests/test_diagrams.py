@@ -182,6 +182,28 @@ def test_springs_are_the_forces_of_the_contrastive_loss(axes):
         torch.testing.assert_close(-torch.autograd.grad(loss, v)[0], forces)
 
 
+def test_strips_leave_the_machines_that_agree_with_every_measurement(axes):
+    machines = torch.tensor([[0.0, 0.0], [1.0, 1.0], [1.0, 3.0], [4.0, 1.0]])
+    directions, values = torch.tensor([[1.0, 0.0], [1.0, 2.0]]), torch.tensor([1.0, 3.0])  # as the second would measure
+    diagrams.draw_strips(axes, machines, directions, values, width=0.4)
+    strips, grey, left = axes.collections[:-2], *axes.collections[-2:]
+    assert torch.as_tensor(left.get_offsets()).tolist() == [[1.0, 1.0]] and len(grey.get_offsets()) == 3
+    assert axes.get_title() == "1 of 4 agree"
+    seen = [[strip.contains_points([point]).any() for strip in map(paths_of, strips)] for point in machines.tolist()]
+    assert seen == [[False, False], [True, True], [True, False], [False, False]]
+
+
+def paths_of(collection):
+    """Return the outline of a filled contour."""
+    (path,) = collection.get_paths()
+    return path
+
+
+def test_without_measurements_every_machine_is_left(axes):
+    diagrams.draw_strips(axes, torch.rand(7, 2), torch.empty(0, 2), torch.empty(0), width=0.1)
+    assert axes.get_title() == "7 of 7 agree"
+
+
 def test_the_loss_of_a_pair_is_the_learners_and_ends_at_the_margin(axes):
     from metalearn.episodes import Batch
     from metalearn.learners import Siamese

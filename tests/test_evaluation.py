@@ -7,8 +7,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from metalearn import Pool, Score, evaluate, sample_episodes
+from metalearn import Episode, EpisodeList, Pool, Score, evaluate, sample_episodes
 from metalearn.data import sinusoids
+from metalearn.evaluation import adapt_each
 from metalearn.learners import MAML, Prototypical
 from metalearn.networks import MLP
 from metalearn.runtime import stream
@@ -25,6 +26,42 @@ def test_interval_by_hand():
 def test_the_median_stands_when_tasks_diverge():
     score = Score.of(torch.tensor([math.nan, 1.0, 2.0, math.inf, 1.5]))
     assert score.median == 2.0 and math.isnan(score.mean)
+
+
+def test_tasks_of_unequal_size_are_scored_one_by_one():
+    generator = torch.Generator().manual_seed(0)
+    tasks = []
+    for n_way, n_query in ((2, 3), (3, 7), (2, 4)):
+        x, y = torch.randn(n_way + n_query, 2, generator=generator), torch.arange(n_way + n_query) % n_way
+        tasks.append(Episode(x[:n_way], y[:n_way], x[n_way:], y[n_way:], n_way))
+    learner = Prototypical(nn.Identity())
+    expected = []
+    for task in tasks:
+        distances = torch.cdist(task.query_x, task.support_x)  # one support example of each class, in order
+        expected.append((distances.argmin(1) == task.query_y).float().mean())
+    score = evaluate(learner, lambda generator: EpisodeList(tasks), 3)
+    torch.testing.assert_close(score.per_task, torch.stack(expected))
+    assert 0 < score.mean < 1 and score.n_tasks == 3
+    alike = evaluate(learner, lambda generator: EpisodeList([tasks[0], tasks[2]]), 5)  # drawn three times
+    torch.testing.assert_close(alike.per_task, torch.stack(expected)[[0, 2, 0, 2, 0]])
+
+
+def test_supports_of_one_size_are_adapted_to_at_once():
+    batch, calls = sinusoids().sample(6, 5, 4, torch.Generator().manual_seed(0)), []
+    torch.manual_seed(0)
+    learner = MAML(MLP([1, 8, 1]), 0.1, 2, loss_fn=F.mse_loss)
+    inner = learner.adapt
+    learner.adapt = lambda *args, **options: calls.append(1) or inner(*args, **options)
+    with torch.no_grad():
+        unequal = EpisodeList([Episode(t.support_x, t.support_y, t.query_x[:k], t.query_y[:k]) for k, t in
+                               zip((1, 2, 3, 4, 1, 2), (batch[i] for i in range(6)), strict=True)])  # fmt: skip
+        together = adapt_each(learner, unequal, n_steps=1)
+        assert len(calls) == 1
+        for task, adapted in zip(unequal, together, strict=True):
+            alone = inner(task.support_x, task.support_y, n_steps=1)
+            assert adapted.keys() == alone.keys()
+            for name in alone:
+                torch.testing.assert_close(adapted[name], alone[name])
 
 
 def test_interval_covers_the_truth_in_95_of_100_cases():

@@ -17,15 +17,18 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from metalearn import Score, _checkpoint, evaluate, experiments
 from metalearn.cli import recorded as cli
+from metalearn.data import ratings
 from metalearn.experiments import Method, Record, Study, _run, _store, run
 from metalearn.experiments._run import is_done
 from metalearn.experiments._sources import sampler, some_classes, source
 from metalearn.experiments.study import TASKS_PER_DRAW
-from metalearn.learners import MAML, Learner, Pixels
+from metalearn.learners import MAML, Learner, MatrixFactorization, Pixels
+from metalearn.ranking import judge
 
 ROOT = Path(__file__).resolve().parents[1]
 NET = {"model": {"network": "MLP", "config": {"sizes": [1, 8, 1]}}}
@@ -434,6 +437,25 @@ def test_a_study_trains_without_labels_and_with_few(make: Callable[..., str], ho
     only = replace(UNLABELLED, name="hiding", methods={"hidden": WITHOUT_LABELS["hidden"]}, tests=HIDING)
     make(only, "hidden", 0)
     assert Record("hiding", home).row("hidden")["n_answers"] == 6
+
+
+def test_a_study_takes_each_user_once_and_scores_rankings(make: Callable[..., str], home: Path) -> None:
+    few = {"kind": "users", "n_shot": 2, "n_tasks": 50}
+    tests = {"errors": {**few, "metric": "rmse"}, "rankings": {**few, "metric": "ndcg@5"}}
+    sweeps = {"n_steps": 2, "optimizer": "sgd", "outer_lr": 1.0}
+    factors = Method("MatrixFactorization", {}, {"n_items": 300, "n_factors": 1}, {"kind": "table"}, sweeps)
+    study = Study("users", {"factors": factors}, tests, "ratings", seeds=(0,), snapshots=())
+    assert "2 steps" in make(study, "factors", 0)
+    record, learner = Record("users", home), MatrixFactorization(300, 1)
+    learner.load_state_dict(load_file(home / "weights" / "users" / "factors-seed0.safetensors"))
+    expected = judge(learner, ratings().test.tasks(2)[:50], ["rmse", "ndcg@5"])
+    for test, score in zip(tests, expected.values(), strict=True):
+        found = record.score("factors", test)
+        torch.testing.assert_close(found.per_task, score.per_task)
+        assert found.higher_is_better is score.higher_is_better
+    header, (line,) = record.cells()
+    assert header[2:4] == ["errors, rmse", "rankings, ndcg@5"]
+    assert line[2] == f"{expected['rmse'].mean:.3f} ± {expected['rmse'].ci95:.3f}"
 
 
 def test_a_kind_of_episodes_refuses_what_it_does_not_know() -> None:

@@ -170,6 +170,7 @@ def test_every_learner_of_the_package_is_here():
         *("Learner", "Pixels"),
         "ConditionalVAE",  # has no labels: see test_generation.py
         "TaskBank",  # is for regression: see test_task_bank.py
+        "MatrixFactorization",  # is for ratings: see test_ratings.py
     }
     assert all(type(FACTORIES[name]()).__name__ == name.split(",")[0] for name in FACTORIES)
 

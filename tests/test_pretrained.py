@@ -20,8 +20,7 @@ from safetensors.torch import save_file
 from metalearn import _pretrained, evaluate, experiments, pretrained
 from metalearn.deploy import Classifier
 from metalearn.experiments import Record, _store
-from metalearn.experiments._open import auroc
-from metalearn.experiments._run import NO_SIZES
+from metalearn.experiments._run import NO_SIZES, _measure
 from metalearn.experiments._sources import sampler, source
 from metalearn.experiments.study import TASKS_PER_DRAW
 from metalearn.learners import MAML, Learner
@@ -97,8 +96,7 @@ def difference(
     splits = source(test.get("data") or of_method)
     sizes = {key: value for key, value in test.items() if key not in NO_SIZES}
     tasks = sampler(getattr(splits, "test", splits), n_tasks=TASKS_PER_DRAW, **sizes)
-    metric = auroc if "unknown" in test else test.get("metric")
-    found = evaluate(learner, tasks, n_tasks, row["n_steps"], metric=metric, stream="test", seed=0).per_task
+    found = evaluate(learner, tasks, n_tasks, row["n_steps"], stream="test", seed=0, **_measure(test)).per_task
     if "n_answers" in row:
         same = (found - recorded).abs() * row["n_answers"] < 1.01
     else:

@@ -17,9 +17,14 @@ from metalearn.data.intents import intent_sentences, intents, out_of_scope
 from metalearn.data.languages import language_names, languages
 from metalearn.data.linear_problems import LinearProblems, linear_problems
 from metalearn.data.mnist import mnist, mnist_parts
+from metalearn.data.movielens import movielens
 from metalearn.data.omniglot import omniglot
 from metalearn.data.pages import Page, pages
+from metalearn.data.raters import Raters
+from metalearn.data.rating_world import RatingWorld
+from metalearn.data.ratings import RatingSplits, ratings
 from metalearn.data.relations import relation_sentences, relations
+from metalearn.data.returns import returns
 from metalearn.data.sinusoids import Sinusoids, sinusoids
 from metalearn.data.sites import Sites, SiteSplits, sites
 from metalearn.data.slides import Slides, slides
@@ -35,6 +40,9 @@ __all__ = [
     "Hospital",
     "LinearProblems",
     "Page",
+    "Raters",
+    "RatingSplits",
+    "RatingWorld",
     "Sinusoids",
     "SiteSplits",
     "Sites",
@@ -59,12 +67,15 @@ __all__ = [
     "load",
     "mnist",
     "mnist_parts",
+    "movielens",
     "omniglot",
     "out_of_scope",
     "pages",
+    "ratings",
     "read_image",
     "relation_sentences",
     "relations",
+    "returns",
     "sinusoids",
     "sites",
     "slides",

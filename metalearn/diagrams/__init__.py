@@ -14,6 +14,7 @@ from metalearn.diagrams.process import draw_process
 from metalearn.diagrams.prototypes import draw_prototypes
 from metalearn.diagrams.representative import draw_representative
 from metalearn.diagrams.springs import draw_pair_loss, draw_springs
+from metalearn.diagrams.strips import draw_strips
 from metalearn.diagrams.towers import draw_two_towers
 from metalearn.diagrams.trial_and_error import draw_cloud, draw_clouds, draw_trial_and_error
 from metalearn.diagrams.unlabelled import draw_unlabelled_tasks
@@ -39,6 +40,7 @@ __all__ = [
     "draw_prototypes",
     "draw_representative",
     "draw_springs",
+    "draw_strips",
     "draw_trial_and_error",
     "draw_two_towers",
     "draw_unlabelled_tasks",

@@ -31,9 +31,11 @@ STANDING = (  # the order of the queue; a file here for each
     *("languages", "intents", "relations"),
     *("linear_problems", "ciphers", "in_context"),
     *("sites", "slides"),
+    "ratings",
     "evolution",
     *("bandits", "games", "navigation"),
     *("unlabelled", "semi_supervised", "omniglot_unlabelled"),
+    *("dynamics_pendulum", "dynamics_cart_pole", "dynamics_lane"),
 )
 
 
@@ -86,6 +88,8 @@ def analysis(name: str) -> dict[str, Any]:
             ``python -m metalearn.experiments.heart`` makes, and so on.
         name: ``"heart"``, ``"cells"``, ``"labelling"``, ``"costs"``, ``"compression"``, ``"adapters"`` or
             ``"hardware"``, which ``python -m metalearn.experiments.heart`` makes, and so on.
+        name: ``"heart"``, ``"cells"``, ``"labelling"`` or ``"control"``, made by the module of that name:
+            ``python -m metalearn.experiments.heart``.
 
     Raises:
         ValueError: If there is no such analysis; the message lists the known ones.

@@ -1,4 +1,4 @@
-"""What linear problems are compared with: their solution in closed form, which learns nothing from other tasks."""
+"""What studies are compared with: solutions in closed form, which learn nothing from other tasks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from metalearn.data import RatingWorld
+from metalearn.episodes import Inputs
 from metalearn.learners._base import Adapted, Learner
 
 
@@ -39,3 +41,35 @@ class RidgeRegression(Learner):
     def predict(self, adapted: Adapted, x: Tensor) -> Tensor:
         """Return the values ``[n, n_outputs]``."""
         return x @ adapted["weight"]
+
+
+class KnownItems(Learner):
+    """Guess a user's ratings as well as can be, by what only the maker of :class:`metalearn.data.RatingWorld` knows.
+
+    Args:
+        seed: Of the world; its other numbers are its defaults.
+
+    Example:
+        >>> import torch
+        >>> from metalearn.experiments._closed import KnownItems
+        >>> KnownItems().adapt({"item": torch.tensor([3])}, torch.tensor([[4.0]]))["rating"].shape
+        torch.Size([300])
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__(F.mse_loss)
+        self.seed = seed
+        world = RatingWorld(seed=seed)
+        self.how = "loop"
+        _ = world.items(), world.types()  # drawn now, outside of any transform
+
+    def adapt(
+        self, support_x: Inputs, support_y: Tensor, *, n_way: int | None = None, n_steps: int | None = None
+    ) -> Adapted:
+        """Return the best guess of all items' ``"rating"`` ``[n_items]``."""
+        self._steps(n_steps)
+        return {"rating": RatingWorld(seed=self.seed).best_guess(support_x["item"], support_y.squeeze(1))}
+
+    def predict(self, adapted: Adapted, x: Inputs) -> Tensor:
+        """Return the ratings ``[n, 1]``."""
+        return adapted["rating"][x["item"]].unsqueeze(1)

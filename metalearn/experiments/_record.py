@@ -89,7 +89,8 @@ class Record:
         """Return the score of a row (see :meth:`row`), with the values of all tasks."""
         part, row = self.part(method, seed), self.row(method, test, n_steps, seed, at)
         per_task = _store.unpack(part, row, _store.read_values(self.name, self.home)[part["values"]])
-        return Score.of(per_task, higher_is_better="n_answers" in row or "returns" in row)
+        higher = row.get("higher_is_better", "n_answers" in row or "returns" in row)
+        return Score.of(per_task, higher_is_better=higher)
 
     def over_seeds(self, method: str, test: str | None = None, n_steps: int | None = None) -> Score:
         """Return the score of a row with each task's mean over all seeds that were trained; see :meth:`score`.
@@ -157,6 +158,8 @@ class Record:
             kind for part in self.parts() for row in part["rows"] for kind in ("n_answers", "returns") if kind in row
         }
         unit = f"median {self.tests[test].get('metric', 'error')}"
+        if test in {row["test"] for part in self.parts() for row in part["rows"] if "higher_is_better" in row}:
+            return f"{test}, {self.tests[test]['metric']}"
         unit = "%" if "n_answers" in kinds else "return" if "returns" in kinds else unit
         return f"{test if at is None else f'after {at:g} s'}, {unit}"
 
@@ -167,6 +170,8 @@ class Record:
             return ""
         if "n_answers" in row:
             return f"{100 * row['mean']:.1f} ± {100 * row['ci95']:.1f}"
+        if "higher_is_better" in row:
+            return f"{row['mean']:.3f} ± {row['ci95']:.3f}"
         if "returns" in row:
             return f"{row['mean']:.2f} ± {row['ci95']:.2f}"
         text = "–" if row["median"] is None else f"{row['median']:.3g}"

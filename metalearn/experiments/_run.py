@@ -31,6 +31,7 @@ from metalearn.learners._encoder import EncoderLearner
 from metalearn.learners._settings import from_settings, known_learners
 from metalearn.networks import norm_policies
 from metalearn.pools import Pool
+from metalearn.ranking import LOWER_IS_BETTER, metric
 from metalearn.runtime import pick_device, stream
 from metalearn.training import History, cosine, fit, read_checkpoint
 
@@ -187,11 +188,7 @@ class _Part:
             schedule=cosine(options.n_steps) if options.schedule == "cosine" else None,
             max_grad_norm=options.max_grad_norm,
             validate=lambda: noted(
-                score(
-                    evaluate(
-                        learner, validate, N_VALIDATION_TASKS, metric=test.get("metric"), stream="validation", seed=0
-                    )
-                )
+                score(evaluate(learner, validate, N_VALIDATION_TASKS, stream="validation", seed=0, **_measure(test)))
             ),
             after_backward=self.log.step if self.log else None,
             workers=self.workers,
@@ -255,10 +252,9 @@ class _Part:
             for key, value in chosen.items():
                 setattr(tested, key, value)
             steps = method.test.get("n_steps")
-            metric = auroc if "unknown" in test else test.get("metric")
             tasks, n_tasks = self._tasks(pool, test), test["n_tasks"]
-            scores = evaluate(tested, tasks, n_tasks, steps, metric=metric, stream="test", seed=0)
-            kind = {"returns": True} if learner.plays else {}
+            scores = evaluate(tested, tasks, n_tasks, steps, stream="test", seed=0, **_measure(test))
+            kind = {"returns": True} if learner.plays else _direction(test)
             for k, score in scores.items() if isinstance(scores, dict) else [(None, scores)]:
                 rows.append({"test": name, "n_steps": k, **also, **chosen, **kind, **summary(score, test)})
         return rows
@@ -269,7 +265,9 @@ class _Part:
         best, found, comparable = None, None, _comparable(learner, test)
         for value in method.test["tune"][key]:
             setattr(learner, key, value)
-            score = comparable(evaluate(learner, tasks, N_VALIDATION_TASKS, steps, stream="validation", seed=0))
+            score = comparable(
+                evaluate(learner, tasks, N_VALIDATION_TASKS, steps, stream="validation", seed=0, **_measure(test))
+            )
             if score.better_than(best):
                 best, found = score, value
         return found
@@ -372,7 +370,22 @@ def _without_groups(test: Mapping[str, Any]) -> dict[str, Any]:
 
 def _comparable(learner: Learner, test: Mapping[str, Any]) -> Callable[[Score], Score]:
     """Return how scores are compared: errors by their median, since a few tasks that diverge decide their mean."""
-    return (lambda score: score) if "n_way" in test or learner.plays else _by_median
+    return (lambda score: score) if "n_way" in test or learner.plays or _direction(test) else _by_median
+
+
+def _measure(test: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what ``evaluate`` is told about the metric of a test."""
+    if "unknown" in test:
+        return {"metric": auroc}
+    if "metric" not in test or test["metric"] == "loss":
+        return {"metric": test.get("metric")}
+    return {"metric": metric(test["metric"]), **_direction(test)}
+
+
+def _direction(test: Mapping[str, Any]) -> dict[str, bool]:
+    """Return whether higher is better, of a test with a metric of ratings."""
+    name = test.get("metric", "loss")
+    return {} if name == "loss" else {"higher_is_better": name not in LOWER_IS_BETTER}
 
 
 def _by_median(score: Score) -> Score:

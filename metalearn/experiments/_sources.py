@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
+from metalearn import control, rl
 from metalearn import data as sources
-from metalearn import rl
 from metalearn._torch import tree_leaves
 from metalearn.augment import Augment
 from metalearn.data import language_names, own
@@ -24,7 +24,10 @@ from metalearn.data.omniglot import VINYALS
 from metalearn.experiments._open import OpenTasks
 from metalearn.unlabelled import AugmentedTasks, ClusteredTasks, PartlyLabelledTasks, Views, partitions
 
-KINDS = ("episodes", "batches", "pairs", "triplets", "pictures", "tasks")  # samplers of a pool, or of an environment
+KINDS = (  # samplers of a pool, of an environment, or of users
+    *("episodes", "batches", "pairs", "triplets", "pictures", "tasks"),
+    *("users", "table"),
+)
 FROM_A_POOL: dict[str, Callable[..., Any]] = {  # samplers that do not read its labels, or hide some
     "augmented": AugmentedTasks,
     "views": Views,
@@ -37,12 +40,16 @@ FAMILIES: dict[str, Callable[[], Any]] = {  # sources that make their tasks them
     "ciphers": sources.ciphers,
     "sites": sources.sites,
     "slides": sources.slides,
+    "ratings": sources.ratings,
     "bandits_2_20": partial(rl.BanditFamily, 2, 20),  # arms, pulls
     "bandits_5_10": partial(rl.BanditFamily, 5, 10),
     "bandits_5_100": partial(rl.BanditFamily, 5, 100),
     "subtraction": rl.subtraction_games,
     "navigation": rl.Navigation,
     "navigation_shown": partial(rl.Navigation, show_goal=True),
+    "pendulum": partial(control.DynamicsTasks, control.Pendulum(), noise=0.1),
+    "cart_pole": partial(control.DynamicsTasks, control.CartPole(dt=0.05), noise=0.1),
+    "lane": partial(control.DynamicsTasks, control.Lane(), noise=0.1),
 }
 
 OWN: dict[str, Callable[[str], Any]] = {  # a user's data, by a path or by the name of a function
@@ -104,6 +111,8 @@ def sampler(
     """Return what draws batches: from a pool of a source, or of some of its groups, or from a task family."""
     if kind not in KINDS and kind not in FROM_A_POOL:
         raise ValueError(f"episodes are drawn as one of the kinds {KINDS + tuple(FROM_A_POOL)}, got {kind!r}")
+    if kind == "users":
+        sizes.pop("n_tasks", None)  # a draw gives each of them once
     others = None if unknown is None else _of_groups(pool, unknown)
     if only is not None:
         pool = _of_groups(pool, only)
@@ -138,7 +147,11 @@ def n_examples(episodes: Mapping[str, Any]) -> int:
             return factor * int(episodes[key])
     if episodes.get("kind") == "tasks":
         return int(episodes["n_tasks"])
-    return int(episodes["n_tasks"] * episodes.get("n_way", 1) * (episodes["n_shot"] + episodes["n_query"]))
+    if episodes.get("kind") == "table":
+        return 0  # all there are, each time
+    n_shot = episodes["n_shot"]
+    n_shot = sum(n_shot) / len(n_shot) if isinstance(n_shot, Sequence) else n_shot  # the least and the most
+    return int(episodes["n_tasks"] * episodes.get("n_way", 1) * (n_shot + episodes["n_query"]))
 
 
 def digest_of(content: Any) -> str:

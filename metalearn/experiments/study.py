@@ -128,11 +128,13 @@ class Study:
             come as of known classes (the score is then the AUROC of the top logit, known against unknown),
             ``"kind": "partly labelled"`` hides labels (:class:`metalearn.unlabelled.PartlyLabelledTasks`), ``"data"``
             names another source for this test, ``"diverged_above"`` is the error above which a task counts
-            as diverged, ``"metric": "loss"`` scores by the learner's own objective.
+            as diverged, ``"metric": "loss"`` scores by the learner's own objective, and a name of
+            :func:`metalearn.ranking.metric` by that metric of ratings, ``"kind": "users"`` takes each user once.
         data: ``"glyphs"``, ``"digits"``, ``"omniglot:vinyals"`` (or another split), ``"cifar100:nature"``,
             ``"grey:mnist"`` (or another name that :func:`metalearn.data.grey` takes), ``"languages"``, ``"intents"``,
             ``"relations"`` (or another form of the texts: ``"languages:tfidf"``), or a family: ``"sinusoids"``,
-            ``"linear_problems"``, ``"ciphers"``, ``"sites"``, ``"slides"``, or an environment: ``"navigation"``.
+            ``"linear_problems"``, ``"ciphers"``, ``"sites"``, ``"slides"``, ``"ratings"`` or others, or an
+            environment: ``"navigation"``.
         seeds: Of initial weights and training tasks; test tasks are the same for all.
         snapshots: Processor seconds of training after which the first test is made on the way.
         published: The literature's numbers, to be shown beside ours.

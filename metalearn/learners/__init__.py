@@ -12,6 +12,7 @@ from metalearn.learners.in_context import InContext
 from metalearn.learners.learned_optimizer import LearnedOptimizer
 from metalearn.learners.maml import MAML
 from metalearn.learners.matching import Matching
+from metalearn.learners.matrix_factorization import MatrixFactorization
 from metalearn.learners.meta_lstm import MetaLSTM
 from metalearn.learners.meta_network import MetaNetwork
 from metalearn.learners.meta_sgd import MetaSGD
@@ -39,6 +40,7 @@ __all__ = [
     "LearnedOptimizer",
     "Learner",
     "Matching",
+    "MatrixFactorization",
     "MetaLSTM",
     "MetaNetwork",
     "MetaSGD",

@@ -2,6 +2,7 @@
 
 from metalearn.networks.blocks import BlockNet
 from metalearn.networks.conv4 import Conv4, RelationModule
+from metalearn.networks.items import ItemEncoder, Part, UserHead
 from metalearn.networks.mlp import MLP
 from metalearn.networks.moments import Moments
 from metalearn.networks.norms import (
@@ -23,13 +24,16 @@ __all__ = [
     "BlockNet",
     "Conv4",
     "GRUCell",
+    "ItemEncoder",
     "LSTMCell",
     "Moments",
     "PaintDecoder",
     "PairReader",
+    "Part",
     "RelationModule",
     "TextTransformer",
     "TokenWeights",
+    "UserHead",
     "WarpDecoder",
     "convert_norms",
     "make_norm",
