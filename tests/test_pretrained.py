@@ -27,7 +27,7 @@ from metalearn.learners import MAML, Learner
 
 ROOT = Path(__file__).resolve().parents[1]
 ALL = os.environ.get("WEIGHTS") == "all"
-MAX_WHEEL = 14_000_000
+MAX_WHEEL = 16_000_000
 NEEDED = {  # a file of data that a study's rows need
     "omniglot": "omniglot/omniglot28_gray8.npz",
     "natural": "cifar100/cifar100_small.npz",

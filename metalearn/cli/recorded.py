@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -57,8 +58,9 @@ def run(
     """Make the parts of a study that are not made yet. Ctrl-C saves; the same command goes on."""
     torch.set_num_threads(threads)
     study = _study(name)
-    for label, number in _parts(study, method, seed, only):
-        typer.echo(experiments.run(study, label, number, seconds=seconds, device=device))
+    with _stopping():
+        for label, number in _parts(study, method, seed, only):
+            typer.echo(experiments.run(study, label, number, seconds=seconds, device=device))
 
 
 @app.command("next")
@@ -75,7 +77,8 @@ def following(
             for label in study.methods if k < len(study.seeds) else ():
                 if is_done(study, label, study.seeds[k]):
                     continue
-                said = experiments.run(study, label, study.seeds[k], seconds=seconds, device=device)
+                with _stopping():
+                    said = experiments.run(study, label, study.seeds[k], seconds=seconds, device=device)
                 typer.echo(said)
                 if "another runner" not in said:
                     return
@@ -183,6 +186,16 @@ def _shown(score: Score) -> str:
     if score.higher_is_better and 0 <= score.mean <= 1:
         return f"{score:%}"
     return f"{score:.3g} (median {score.median:.3g})"
+
+
+@contextmanager
+def _stopping() -> Iterator[None]:
+    """Turn Ctrl-C, after which the state is saved, into a line and the exit code 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command goes on from here", err=True)
+        raise typer.Exit(130) from None
 
 
 def _study(name: str) -> Study:

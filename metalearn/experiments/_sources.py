@@ -95,8 +95,8 @@ def checksum(name: str) -> str:
     found = source(name)
     if not all(hasattr(getattr(found, part, None), "x") for part in ("train", "validation", "test")):
         return digest_of([name, repr(found)])  # a family of the user's own
-    parts = [leaf for pool in (found.train, found.validation, found.test) for leaf in tree_leaves([pool.x, pool.y])]
-    return digest_of([hashlib.sha256(leaf.numpy().tobytes()).hexdigest() for leaf in parts])
+    pools = [tree_leaves([pool.x, pool.y]) for pool in (found.train, found.validation, found.test)]
+    return digest_of([hashlib.sha256(b"".join(leaf.numpy().tobytes() for leaf in pool)).hexdigest() for pool in pools])
 
 
 def sampler(
