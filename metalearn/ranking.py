@@ -188,6 +188,9 @@ def judge(
         tasks: Users, as ``raters.tasks`` returns them.
         metrics: Names as :func:`metric` takes them.
 
+    Raises:
+        ValueError: If a prediction is not finite: such a user would else be left out of the mean.
+
     Example:
         >>> from metalearn.data import ratings
         >>> from metalearn.learners import MatrixFactorization
@@ -203,6 +206,8 @@ def judge(
         rows = []
         for task, adapted in zip(tasks, adapt_each(learner, tasks), strict=True):
             prediction = learner.predict(adapted, task.query_x)
+            if not prediction.isfinite().all():
+                raise ValueError("predictions must be finite: the learner has diverged, or an input is not finite")
             rows.append(torch.stack([measure(prediction, task.query_y) for measure in measures]))
     values = torch.stack(rows).cpu()  # [n_users, n_metrics]
     columns = zip(metrics, values.unbind(1), strict=True)

@@ -239,6 +239,9 @@ def test_least_squares_stay_in_their_ranges_and_leave_alone_what_is_not_free() -
     for wrong, message in (({"free": ["weight"]}, "no parameter"), ({"prior": -1.0}, "prior must be at least 0")):
         with pytest.raises(ValueError, match=message):
             identify(system, steps, **wrong)
+    broken = Transitions(steps.state, steps.action, steps.following.index_fill(1, torch.tensor([3]), torch.nan))
+    with pytest.raises(ValueError, match="must be finite"):  # without that no step would help, and the start come back
+        identify(system, broken)
 
 
 def test_a_prior_helps_where_noisy_steps_are_few() -> None:

@@ -115,6 +115,15 @@ def test_users_are_judged_as_evaluate_does():
     assert scores["auc"].n_tasks == 40 - undefined
 
 
+def test_a_learner_that_diverged_is_not_judged_by_the_users_that_are_left():
+    test = ratings(n_train=10, n_validation=10, n_test=40).test
+    learner = MatrixFactorization(300, 0)
+    with torch.no_grad():
+        learner.bias[0] = torch.nan
+    with pytest.raises(ValueError, match="predictions must be finite"):
+        judge(learner, test.tasks(5), ["rmse"])
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -47,7 +47,7 @@ def identify(
         Parameters ``[n_systems, n_parameters]``, in their ranges where they are free.
 
     Raises:
-        ValueError: If a name is no parameter, or ``prior`` is negative.
+        ValueError: If a name is no parameter, ``prior`` is negative, or what was seen is not finite.
 
     Reference:
         Levenberg: A Method for the Solution of Certain Non-Linear Problems in Least Squares, 1944,
@@ -69,6 +69,8 @@ def identify(
     if not prior >= 0:
         raise ValueError(f"prior must be at least 0, got {prior}")
     state, action, y = (t.double() for t in (known.state, known.action, known.targets(system)))
+    if not all(part.isfinite().all() for part in (state, action, y)):
+        raise ValueError("states and actions must be finite: leave out the steps that are not")
     low, high = system.bounds(state)
     moving = _moving(system, free, state)
     base = _base(system, start, moving, len(state), low, high)
