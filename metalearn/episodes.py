@@ -99,7 +99,7 @@ class Episode:
         many = self.support_y.ndim > (2 if self.n_way is None else 1)
         names = ("support_x", "query_x", "support_y", "query_y")
         check_finite({name: getattr(self, name) for name in names}, "tasks" if many else "rows")
-        if self.n_way is None:
+        if self.n_way is None or (many and not len(self)):  # a batch of no tasks, as Poisson sampling draws them
             return
         for name, y in {"support_y": self.support_y, "query_y": self.query_y}.items():
             least = -1 if unlabelled and name == "support_y" else 0

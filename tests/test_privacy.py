@@ -180,6 +180,29 @@ def test_poisson_sampling_takes_each_task_by_itself():
     assert torch.equal(tasks.query_y[row], drawn.query_y[0])
 
 
+def test_poisson_sampling_takes_a_list_of_unequal_tasks():
+    x, y = torch.randn(9, 5, generator=seeded()), torch.arange(9) % 3
+    tasks = [Episode(x[:n], y[:n], x[n:], y[n:], 3) for n in (3, 4, 5)]
+    maml, draw = MAML(MLP([5, 3]), 0.1), PoissonTasks(tasks, 0.3)
+    assert draw.expected == pytest.approx(0.9)
+    drawn, generator = [draw(seeded(i)) for i in range(200)], seeded()
+    sizes = [len(batch[i].support_y) for batch in drawn for i in range(len(batch))]
+    assert len(sizes) == pytest.approx(180, abs=35) and set(sizes) == {3, 4, 5}
+    assert min(len(batch) for batch in drawn) == 0
+    backward = private_backward(maml, 1.0, 1.0, draw.expected)
+    history = fit(maml, draw, 10, backward=backward, seed=0, progress=False)
+    assert 0 < history.losses.count(0.0) < 10
+    rows, _ = task_gradients(maml, PoissonTasks(tasks, 1.0)(generator))
+    torch.testing.assert_close(rows[1:2], task_gradients(maml, PoissonTasks(tasks[1:2], 1.0)(generator))[0])
+
+
+def test_a_round_of_clients_is_not_taken_for_its_tests():
+    x, y = torch.randn(8, 5, generator=seeded()), torch.arange(8) % 3
+    drawn = Rounds(clients_of([Episode(x[:6], y[:6], x[6:], y[6:], 3)]))(seeded())
+    with pytest.raises(ValueError, match="needs updates=client_updates"):
+        private_backward(MAML(MLP([5, 3]), 0.1), 1.0, 1.0, 1.0)(drawn)
+
+
 def test_fit_goes_through_empty_batches():
     maml = learner().float()
     draw = PoissonTasks(sinusoids().sample(5, 5, 5, seeded()), 0.05)

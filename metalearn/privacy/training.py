@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from metalearn.episodes import Episode
+from metalearn.episodes import Episode, EpisodeList
 from metalearn.federated.local import Updates, add_gradient
+from metalearn.federated.rounds import Round
 from metalearn.learners import Learner
 from metalearn.networks import BatchStatistics
 from metalearn.vectorize import over_tasks
@@ -22,14 +23,14 @@ class PoissonTasks:
     Batches vary in size and may be empty, as the accountant assumes.
 
     Args:
-        tasks: All tasks there are, a batch of episodes ``[n_tasks, ...]``.
+        tasks: All tasks there are, a batch of episodes ``[n_tasks, ...]``, or a list of tasks of unequal sizes.
         sample_rate: Probability of each task, in (0, 1].
 
     Attributes:
         expected: Mean number of tasks of a batch.
 
     Raises:
-        ValueError: If the rate is out of its range.
+        ValueError: If the rate is out of its range, or a list holds no tasks.
 
     Taught in:
         Trust.
@@ -43,17 +44,21 @@ class PoissonTasks:
         (100.0, True)
     """
 
-    def __init__(self, tasks: Episode, sample_rate: float) -> None:
+    def __init__(self, tasks: Episode | EpisodeList | Sequence[Episode], sample_rate: float) -> None:
         if not 0 < sample_rate <= 1:
             raise ValueError(f"sample_rate must be in (0, 1], got {sample_rate}")
-        self.tasks = tasks
+        self.tasks = tasks if isinstance(tasks, Episode) else EpisodeList(list(tasks))
         self.sample_rate = sample_rate
-        self.expected = sample_rate * len(tasks)
+        self.expected = sample_rate * len(self.tasks)
 
-    def __call__(self, generator: torch.Generator | None = None) -> Episode:
+    def __call__(self, generator: torch.Generator | None = None) -> Episode | EpisodeList:
         """Draw a batch."""
         rows = (torch.rand(len(self.tasks), generator=generator) < self.sample_rate).nonzero().squeeze(1)
-        return self.tasks.map(lambda leaf: leaf[rows.to(leaf.device)])
+        if isinstance(self.tasks, Episode):
+            return self.tasks.map(lambda leaf: leaf[rows.to(leaf.device)])
+        if len(rows):
+            return EpisodeList([self.tasks[i] for i in rows.tolist()])
+        return self.tasks[0].map(lambda leaf: leaf.new_empty(0, *leaf.shape))  # a list of no tasks cannot be
 
 
 class _Loss(nn.Module):
@@ -169,11 +174,14 @@ def private_backward(
         noise_multiplier: Standard deviation :math:`\sigma` of the noise in units of the bound, at least 0.
         expected: The divisor :math:`m`, above 0: ``PoissonTasks.expected``.
         updates: ``updates(batch, generator) -> (rows [n, n_parameters], losses [n])`` in place of
-            :func:`task_gradients`, such as :func:`metalearn.federated.client_updates`.
+            :func:`task_gradients`, such as :func:`metalearn.federated.client_updates`, which
+            :class:`metalearn.federated.Rounds` need. ``Rounds(clients, dropout=1 - q)`` asks all, and each reports with
+            probability q by itself, as the accountant assumes; with ``n_participants`` it does not hold.
 
     Raises:
         ValueError: If a number is out of its range, or the learner stores statistics of its layers (the norm policy
-            ``"frozen"``), which ``fit`` measures on tasks without noise.
+            ``"frozen"``), which ``fit`` measures on tasks without noise; on the first batch, if that is a round of
+            clients and ``updates`` is missing: a client's queries are there to test.
 
     Reference:
         Abadi, Chu, Goodfellow, McMahan, Mironov, Talwar, Zhang: Deep Learning with Differential Privacy, 2016,
@@ -204,6 +212,8 @@ def private_backward(
         raise ValueError('layers with the norm policy "frozen" store statistics of tasks without noise: take "group"')
 
     def backward(batch: Any, generator: torch.Generator | None = None) -> Tensor:
+        if updates is None and isinstance(batch, Round):
+            raise ValueError("a round of clients needs updates=client_updates(...), else it would train on their tests")
         rows, losses = updates(batch, generator) if updates else task_gradients(learner, batch)
         total = clip_rows(rows, clip_norm).sum(0)
         device = total.device if generator is None else generator.device
