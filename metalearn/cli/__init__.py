@@ -28,7 +28,13 @@ app.add_typer(study, name="study")
 
 
 def main() -> None:
-    """Run a command; exit with 0, 1 for an error that is said in a line, 2 for a wrong call, 130 after Ctrl-C."""
+    """Run a command; exit with 0, 1 for an error that is said in a line, 2 for a wrong call, 130 after Ctrl-C.
+
+    Example:
+        >>> from metalearn.cli import main
+        >>> main()  # doctest: +SKIP
+        Usage: metalearn [OPTIONS] COMMAND [ARGS]...
+    """
     try:
         app(standalone_mode=True)
     except (ValueError, ImportError, OSError, FloatingPointError, MemoryError) as error:

@@ -31,6 +31,11 @@ class Opened:
         test: Sizes of its test: ``n_way`` (where there are classes), ``n_shot``, ``n_query``.
         n_steps: Numbers of inner steps at which it is tested; empty where it has none.
         note: What a user has to know of the weights, or empty.
+
+    Example:
+        >>> from metalearn.runs import open_run
+        >>> open_run("maml/sinusoids").n_steps
+        (1, 5, 10)
     """
 
     learner: Learner

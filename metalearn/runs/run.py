@@ -55,6 +55,15 @@ def train(
         FloatingPointError: Never; a run that diverges ends with the best weights before, and says so.
         KeyboardInterrupt: After Ctrl-C; the checkpoint is written, and ``resume`` goes on from there.
         OSError: If a file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> from metalearn.runs import plan, train
+        >>> study = plan("Prototypical", "digits", n_way=2, fit={"n_steps": 2})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     result = train(study, folder, device="cpu", progress=False)
+        >>> result["n_steps"], result["rows"][0]["n_tasks"]
+        (2, 600)
     """
     folder, place, workers = Path(folder), pick_device(device), workers or Workers()
     place = workers.device if workers.size > 1 else place

@@ -12,7 +12,8 @@
   living.roadView = (root) => {
     const key = living.tag("p", { class: "living-key" }, root);
     key.innerHTML =
-      `<span>${sample(KINDS[0])} not adapted</span> <span>${sample(KINDS[1])} adapted at each step to the last second</span>`;
+      `<span>${sample(KINDS[0])} not adapted</span> ` +
+      `<span>${sample(KINDS[1])} adapted at each step to the last second</span>`;
     const box = `${-BACK} ${-HALF} ${BACK + AHEAD} ${2 * HALF}`;
     const named = { class: "living-road", viewBox: box, role: "img", "aria-label": "The lane from above, and two cars" };
     const svg = living.tag("svg", named, root, null, SVG);
