@@ -15,7 +15,8 @@
       `<span>${sample(KINDS[0])} not adapted</span> ` +
       `<span>${sample(KINDS[1])} adapted at each step to the last second</span>`;
     const box = `${-BACK} ${-HALF} ${BACK + AHEAD} ${2 * HALF}`;
-    const named = { class: "living-road", viewBox: box, role: "img", "aria-label": "The lane from above, and two cars" };
+    const label = "The lane from above, and two cars";
+    const named = { class: "living-road", viewBox: box, role: "img", "aria-label": label };
     const svg = living.tag("svg", named, root, null, SVG);
     const draw = (kind) => living.tag("path", { class: kind }, svg, null, SVG);
     const ground = draw("living-lane-ground");
