@@ -126,15 +126,15 @@ def _refuse(*shapes: Any, out_shape: Any = None, **options: Any) -> int:
 
 
 def _with_a_vector(first: Any, second: Any, *, out_shape: Any = None) -> int:
-    return 2 * math.prod(first)
+    return 2 * int(math.prod(first))
 
 
 def _attention(q: Any, k: Any, v: Any, *rest: Any, out_shape: Any = None, **options: Any) -> int:
-    return int(sdpa_flop_count(q, k, v))
+    return int(sdpa_flop_count(q, k, v))  # type: ignore[no-untyped-call]
 
 
 def _attention_backward(grad: Any, q: Any, k: Any, v: Any, *rest: Any, out_shape: Any = None, **options: Any) -> int:
-    return int(sdpa_backward_flop_count(grad, q, k, v))
+    return int(sdpa_backward_flop_count(grad, q, k, v))  # type: ignore[no-untyped-call]
 
 
 aten = torch.ops.aten
