@@ -178,6 +178,19 @@ def test_wrong_options_are_refused(call, message):
         call()
 
 
+@pytest.mark.parametrize("again", [lambda one: compression.prune(one, 0.8), compression.quantize,
+                                   lambda one: compression.factorise(one, 0.25)])  # fmt: skip
+def test_a_learner_held_by_masks_is_not_compressed_again_in_silence(again):
+    with pytest.raises(ValueError, match="masks hold their weights"):
+        again(compression.prune(maml(), 0.5).learner)
+    again(compression.prune(maml(), 0.5, hold=False).learner)
+
+
+def test_no_weights_have_no_share_of_zeros():
+    with pytest.raises(ValueError, match="at least one tensor with two axes"):
+        compression.sparsity({"bias": torch.zeros(3)})
+
+
 # Distillation
 
 

@@ -44,6 +44,20 @@ def test_what_autograd_keeps_is_counted():
         assert costs.count(lambda: steps(10)).peak_bytes == 800
 
 
+def test_vectors_and_attention_are_counted_and_what_is_hidden_is_refused():
+    matrix, vector = torch.ones(3, 4), torch.ones(4)
+    assert costs.count(lambda: matrix @ vector).operations == 2 * 3 * 4
+    assert costs.count(lambda: vector @ vector).operations == 2 * 4
+    q, k, v = (torch.ones(2, 5, 8, 16, requires_grad=True) for _ in range(3))  # tasks, heads, positions, size
+    forward = 2 * 2 * (2 * 5 * 8 * 8 * 16)  # q k' and its product with v
+    assert costs.count(lambda: F.scaled_dot_product_attention(q, k, v)).operations == forward
+    both = costs.count(lambda: F.scaled_dot_product_attention(q, k, v).sum().backward()).operations
+    assert both == forward + 5 * forward / 2  # q k' again, and two products for each of the two
+    cell = nn.LSTM(4, 8)
+    with pytest.raises(ValueError, match="fused recurrent layer"), torch.no_grad():
+        costs.count(lambda: cell(torch.ones(5, 2, 4)))
+
+
 def test_counts_repeat():
     x = torch.ones(8, 8, requires_grad=True)
     first, second = (costs.count(lambda: (x @ x).tanh().sum().backward()) for _ in range(2))
@@ -223,3 +237,11 @@ def test_it_may_never_pay_or_be_open():
     assert unclear.n_tasks == 10.0 and unclear.low < 10.0 and unclear.high == inf
     with pytest.raises(ValueError, match="at least one training"):
         costs.break_even([], 1.0)
+    with pytest.raises(ValueError, match="at least one training"):
+        costs.break_even(float("nan"), 1.0)
+
+
+@pytest.mark.parametrize("saved", [torch.tensor([]), torch.tensor([1.0, float("nan")]), float("nan")])
+def test_a_missing_saving_is_no_never(saved):
+    with pytest.raises(ValueError, match="expected a saving"):
+        costs.break_even(10.0, saved)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from metalearn._layers import layers
-from metalearn.compression._size import Compressed, stored_bytes
+from metalearn.compression._size import Compressed, check_layers, stored_bytes
 from metalearn.learners._base import Learner
 
 LARGEST = 127  # of an int8 that lies alike on both sides of zero
@@ -60,7 +60,7 @@ def from_int8(numbers: Tensor, scales: Tensor) -> Tensor:
 
 
 def quantize(learner: Learner) -> Compressed:
-    """Round the weights of all linear and convolutional layers to int8; the rest stays in floating point.
+    """Round the weights of all ``nn.Linear`` and ``nn.Conv2d`` layers to int8; the rest stays in floating point.
 
     The copy holds the rounded weights as floats, so that it adapts and predicts in float as before: its file is
     smaller, its arithmetic is not. Bytes are one for each such weight, and four for each scale and all else.
@@ -69,7 +69,7 @@ def quantize(learner: Learner) -> Compressed:
         learner: Any learner; it stays as it is.
 
     Raises:
-        ValueError: If there is no layer.
+        ValueError: If there is no layer, or one is held by a mask.
 
     Reference:
         As :func:`to_int8`.
@@ -87,8 +87,7 @@ def quantize(learner: Learner) -> Compressed:
     """
     twin, n_bytes = deepcopy(learner), stored_bytes(learner)
     found = layers(twin)
-    if not found:
-        raise ValueError(f"{type(learner).__name__} has no linear or convolutional layer to quantise")
+    check_layers(found, learner, "quantise")
     for layer in found.values():
         numbers, scales = to_int8(layer.weight)
         n_bytes += stored_bytes({"numbers": numbers, "scales": scales}) - stored_bytes({"weight": layer.weight})

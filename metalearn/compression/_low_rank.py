@@ -6,12 +6,12 @@ import torch
 from torch import nn
 
 from metalearn._layers import Layer, layers, replaced, two_layers
-from metalearn.compression._size import Compressed, stored_bytes
+from metalearn.compression._size import Compressed, check_layers, stored_bytes
 from metalearn.learners._base import Learner
 
 
 def factorise(learner: Learner, share: float, *, hold: bool = True) -> Compressed:
-    r"""Replace each linear and convolutional layer by two thinner ones, the best of their rank.
+    r"""Replace each ``nn.Linear`` and ``nn.Conv2d`` layer by two thinner ones, the best of their rank.
 
     The weight is a matrix :math:`W = U \Sigma V^\top`, of outputs by inputs (of a convolution: inputs times kernel).
     With the largest :math:`r` singular values the first layer is :math:`\Sigma_r^{1/2} V_r^\top`, the second
@@ -25,7 +25,8 @@ def factorise(learner: Learner, share: float, *, hold: bool = True) -> Compresse
             they are multiplied out when the file is read: the learner adapts as before, from a start of low rank.
 
     Raises:
-        ValueError: If the share is out of range, there is no layer, or a convolution is in groups.
+        ValueError: If the share is out of range, there is no layer, one is held by a mask, or a convolution is in
+                groups.
 
     Reference:
         Denton, Zaremba, Bruna, LeCun, Fergus: Exploiting Linear Structure Within Convolutional Networks for Efficient
@@ -47,8 +48,7 @@ def factorise(learner: Learner, share: float, *, hold: bool = True) -> Compresse
     """
     if not 0 < share <= 1:
         raise ValueError(f"share must lie in (0, 1], got {share}")
-    if not layers(learner):
-        raise ValueError(f"{type(learner).__name__} has no linear or convolutional layer to factorise")
+    check_layers(layers(learner), learner, "factorise")
     thin = replaced(learner, lambda _, layer: _factors(layer, share))
     return Compressed(thin if hold else replaced(learner, lambda _, layer: _product(layer, share)), stored_bytes(thin))
 

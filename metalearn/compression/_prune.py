@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
 
 from metalearn._layers import layers
-from metalearn.compression._size import Compressed, stored_bytes
+from metalearn.compression._size import Compressed, check_layers, stored_bytes
 from metalearn.learners._base import Learner
 
 
@@ -30,7 +30,7 @@ class Mask(nn.Module):
 
 
 def prune(learner: Learner, share: float, *, hold: bool = True, each_layer: bool = False) -> Compressed:
-    """Set the smallest weights of all linear and convolutional layers to zero.
+    """Set the smallest weights of all ``nn.Linear`` and ``nn.Conv2d`` layers to zero.
 
     The sizes of weights are compared over all layers, or within each; biases and normalisation stay. Bytes are those of
     a file that holds a bit for each weight, which says whether it is there, and four bytes for each that is.
@@ -44,7 +44,7 @@ def prune(learner: Learner, share: float, *, hold: bool = True, each_layer: bool
         each_layer: Whether each layer loses the same share, in place of the smallest weights of all layers.
 
     Raises:
-        ValueError: If the share is out of range, or there is no layer.
+        ValueError: If the share is out of range, there is no layer, or one is held by a mask already.
 
     Reference:
         Han, Pool, Tran, Dally: Learning both Weights and Connections for Efficient Neural Networks, 2015,
@@ -70,8 +70,7 @@ def prune(learner: Learner, share: float, *, hold: bool = True, each_layer: bool
         raise ValueError(f"share must lie in [0, 1), got {share}")
     twin = deepcopy(learner)
     found = layers(twin)
-    if not found:
-        raise ValueError(f"{type(learner).__name__} has no linear or convolutional layer to prune")
+    check_layers(found, learner, "prune")
     sizes = [layer.weight.detach().abs().flatten() for layer in found.values()]
     n_weights = sum(map(len, sizes))
     if each_layer:
@@ -99,6 +98,9 @@ def _largest(sizes: Tensor, share: float) -> Tensor:
 def sparsity(tensors: nn.Module | Mapping[str, Tensor]) -> float:
     """Return the share of exact zeros among weights: parameters, or tensors of ``adapted``, with two axes or more.
 
+    Raises:
+        ValueError: If there is no such weight.
+
     Example:
         >>> import torch
         >>> from metalearn.compression import sparsity
@@ -107,5 +109,7 @@ def sparsity(tensors: nn.Module | Mapping[str, Tensor]) -> float:
     """
     named = dict(tensors.named_parameters()) if isinstance(tensors, nn.Module) else tensors
     weights = [tensor.detach() for tensor in named.values() if tensor.ndim >= 2]
+    if not weights:
+        raise ValueError(f"expected at least one tensor with two axes or more, got {list(named)}")
     n_zeros = sum(int((weight == 0).sum()) for weight in weights)
     return n_zeros / sum(weight.numel() for weight in weights)

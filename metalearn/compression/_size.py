@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from metalearn.learners._base import Learner
 
@@ -42,3 +43,13 @@ def stored_bytes(tensors: nn.Module | Mapping[str, Tensor]) -> int:
     """
     found = tensors.state_dict() if isinstance(tensors, nn.Module) else tensors
     return sum(tensor.numel() * tensor.element_size() for tensor in found.values())
+
+
+def check_layers(found: Mapping[str, nn.Module], learner: Learner, verb: str) -> None:
+    """Refuse a learner without layers, or one whose weights are computed: what is written to these is lost."""
+    if not found:
+        raise ValueError(f"{type(learner).__name__} has no linear or convolutional layer to {verb}")
+    if held := [name for name, layer in found.items() if is_parametrized(layer)]:
+        raise ValueError(
+            f"cannot {verb} {held}: masks hold their weights; compress the learner as it was, or prune with hold=False"
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from copy import deepcopy
@@ -11,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from metalearn._modes import evaluating
 from metalearn._torch import StorageWeakRef, TorchDispatchMode, tree_leaves
@@ -41,11 +42,14 @@ def count(function: Callable[[], Any]) -> Costs:
     """Run a function twice, and count its operations and the memory of the tensors that it makes.
 
     A time depends on a machine and its load, the memory of a process on what ran before; both counts are the same in
-    each run. Operations are those of matrix products and convolutions, nearly all that a network needs. Memory is that
-    of every result of an operation, as long as anything refers to it.
+    each run. Operations are those of products of matrices and vectors, attention and convolutions, nearly all that a
+    network needs. Memory is that of every result of an operation, as long as anything refers to it.
 
     Args:
         function: Takes nothing; runs in this thread.
+
+    Raises:
+        ValueError: If it runs a fused recurrent layer of torch, such as ``nn.LSTM``, whose products are hidden.
 
     Example:
         >>> import torch
@@ -114,11 +118,41 @@ def meta_step(learner: Learner, batch: Any) -> int:
     return int(counter.get_total_flops())
 
 
+def _refuse(*shapes: Any, out_shape: Any = None, **options: Any) -> int:
+    raise ValueError(
+        "expected products that can be counted, got a fused recurrent layer (nn.LSTM, nn.GRU, nn.RNN):"
+        " write its cell as products of matrices"
+    )
+
+
+def _with_a_vector(first: Any, second: Any, *, out_shape: Any = None) -> int:
+    return 2 * int(math.prod(first))
+
+
+def _attention(q: Any, k: Any, v: Any, *rest: Any, out_shape: Any = None, **options: Any) -> int:
+    return int(sdpa_flop_count(q, k, v))  # type: ignore[no-untyped-call]
+
+
+def _attention_backward(grad: Any, q: Any, k: Any, v: Any, *rest: Any, out_shape: Any = None, **options: Any) -> int:
+    return int(sdpa_backward_flop_count(grad, q, k, v))  # type: ignore[no-untyped-call]
+
+
+aten = torch.ops.aten
+MORE = {  # what torch 2.13 takes for nothing
+    aten.mv: _with_a_vector,
+    aten.dot: _with_a_vector,
+    aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+    aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+    aten.mkldnn_rnn_layer: _refuse,
+    aten._cudnn_rnn: _refuse,
+}
+
+
 class _Counter(FlopCounterMode):
     """Torch's counter without its account by module, whose hooks fail where a module is handed a weight."""
 
     def __init__(self) -> None:
-        super().__init__(display=False)
+        super().__init__(display=False, custom_mapping=MORE)
         self.mod_tracker = _NoModules()  # type: ignore[assignment]
 
 

@@ -54,7 +54,7 @@ def break_even(training: float | Sequence[float], saved: float | Tensor) -> Brea
             95 % interval of the mean enters the bounds.
 
     Raises:
-        ValueError: If a training costs less than nothing, or there is none.
+        ValueError: If a training costs less than nothing, there is none, or a saving is missing.
 
     Example:
         >>> import torch
@@ -65,9 +65,11 @@ def break_even(training: float | Sequence[float], saved: float | Tensor) -> Brea
         250 tasks (188 to 344)
     """
     costs = [float(cost) for cost in training] if isinstance(training, Sequence) else [float(training)]
-    if not costs or min(costs) < 0:
+    if not costs or not all(cost >= 0 for cost in costs):
         raise ValueError(f"expected the cost of at least one training, each at least 0, got {training}")
     values = torch.as_tensor(saved, dtype=torch.float64).reshape(-1)
+    if not len(values) or values.isnan().any():
+        raise ValueError(f"expected a saving, or one for each of several tasks, and no NaN, got {saved}")
     mean, half = values.mean().item(), Score.of(values).ci95 if len(values) > 1 else 0.0
     middle = _tasks(sum(costs) / len(costs), mean)
     return BreakEven(middle, _tasks(min(costs), mean + half), _tasks(max(costs), mean - half))
