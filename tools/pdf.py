@@ -18,7 +18,7 @@ from bs4 import BeautifulSoup, Tag
 ROOT = Path(__file__).resolve().parents[1]
 HTML = ROOT / "_build" / "html"
 TARGET = ROOT / "_build" / "metalearn.pdf"
-LEFT_OUT = {"book/api", "book/api_acting", "book/api_judging", "book/api_costs", "book/api_running"}  # references to search in, and long
+LEFT_OUT = {f"book/{page.stem}" for page in (ROOT / "book").glob("api*.md")}  # references to search in, and long
 STYLE = """
 @page { size: A4; margin: 18mm 17mm 20mm; }
 html { font-size: 9.2pt; }
