@@ -111,6 +111,8 @@ def test_unknown_names_are_refused_with_the_nearest(arguments, message):
 def test_settings_that_contradict_are_refused(asked, message):
     with pytest.raises(ValueError, match=message):
         plan("MAML", "glyphs", **asked)
+    with pytest.raises(ValueError, match=r"Transfer trains on batches, not tasks: set .*batch_size"):
+        plan("Transfer", "glyphs", n_tasks=8)
     with pytest.raises(ValueError, match="no classes: leave n_way out"):
         plan("MAML", "sinusoids", n_way=3)
 
@@ -373,6 +375,18 @@ def test_reproducing_compares_with_the_record(tmp_path, monkeypatch):
     call("reproduce", "sinusoids", "--quick")
     study, parts, _home, seconds, _workers = made[0]
     assert study.name == "sinusoids" and {seed for _, seed in parts} == {0} and seconds == recorded.QUICK_SECONDS
+
+
+@pytest.mark.slow
+def test_what_is_made_anew_on_the_same_weights_agrees(tmp_path, capsys):
+    study = standing()["glyphs"]
+    recorded._train_anew(study, [("raw pixels", 0), ("untrained", 0)], tmp_path, None, 2)
+    assert sorted(line.split(": ")[0] for line in capsys.readouterr().err.splitlines()) == [
+        "glyphs, raw pixels, seed 0",
+        "glyphs, untrained, seed 0",
+    ]
+    lines = list(recorded.compare(study, tmp_path))
+    assert len(lines) == 6 and all("; agrees with the record, " in line for line in lines)
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import re
 import signal
@@ -530,3 +531,9 @@ def test_a_record_of_another_format_is_refused(tmp_path: Path) -> None:
 def test_a_record_that_there_is_not() -> None:
     with pytest.raises(ValueError, match=r"no recorded study 'nothing'; known: \[.*'glyphs'"):
         experiments.load("nothing")
+
+
+def test_the_record_of_an_analysis_has_four_digits_and_no_nan(tmp_path: Path) -> None:
+    (tmp_path / "analyses").mkdir()
+    _store.write_analysis({"name": "mine", "rows": [1.23456, math.nan, 12]}, tmp_path)
+    assert json.loads((tmp_path / "analyses" / "mine.json").read_text()) == {"name": "mine", "rows": [1.235, None, 12]}

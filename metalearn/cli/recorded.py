@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated
 
@@ -113,23 +113,20 @@ def reproduce(
 
 def _train_anew(study: Study, parts: list[tuple[str, int]], home: Path, seconds: float | None, workers: int) -> None:
     """Make parts in processes of their own, so many at a time."""
-    code = (
-        "import sys; from pathlib import Path; from metalearn import experiments as e; import torch;"
-        " torch.set_num_threads(1); s = e.standing()[sys.argv[1]];"
-        " [print(e.run(s, *part.rsplit('@', 1)[:1], int(part.rsplit('@', 1)[1]), seconds=float(sys.argv[3]) or None,"
-        " home=Path(sys.argv[2]), progress=False), file=sys.stderr) for part in sys.argv[4:]]"
-    )
-    home.mkdir(parents=True, exist_ok=True)
-    shares = [parts[k::workers] for k in range(min(workers, len(parts)))]
-    environment = {**os.environ, "METALEARN_RUNS": str(home / "unfinished"), "OMP_NUM_THREADS": "1"}
-    running = []
-    for share in shares:
-        names = [f"{label}@{seed}" for label, seed in share]
-        command = [sys.executable, "-c", code, study.name, str(home), str(seconds or 0), *names]
-        running.append(subprocess.Popen(command, env=environment))
-    failed = [process.wait() for process in running]
-    if any(failed):
-        raise ValueError(f"{sum(map(bool, failed))} of {len(running)} processes failed; their message is above")
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _begin, (home / "unfinished",))
+    with pool:
+        made = [pool.submit(_make, study.name, label, seed, home, seconds) for label, seed in parts]
+        for each in as_completed(made):
+            typer.echo(each.result(), err=True)
+
+
+def _begin(runs: Path) -> None:
+    torch.set_num_threads(1)
+    os.environ["METALEARN_RUNS"] = str(runs)
+
+
+def _make(name: str, label: str, seed: int, home: Path, seconds: float | None) -> str:
+    return experiments.run(standing()[name], label, seed, seconds=seconds, home=home, progress=False)
 
 
 def compare(study: Study, home: Path) -> Iterator[str]:

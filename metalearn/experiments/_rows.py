@@ -11,8 +11,7 @@ from typing import Any
 import torch
 
 from metalearn import evaluate
-from metalearn._files import write_whole
-from metalearn.experiments._store import HERE, as_text, environment
+from metalearn.experiments._store import HERE, environment, write_analysis
 from metalearn.learners import Learner
 
 N_TASKS, N_QUERY = 200, 5
@@ -42,10 +41,7 @@ def write(name: str, begun: float, earlier: float = 0.0, **content: Any) -> None
     """
     load = [round(number, 2) for number in os.getloadavg()]
     seconds = round(time.process_time() - begun + earlier, 1)
-    whole = {"name": name, **content, "cpu_seconds": seconds, "load": load, **environment()}
-    text = json.dumps(whole)  # what is not finite becomes null
-    rounded = json.loads(text, parse_float=lambda number: float(f"{float(number):.4g}"), parse_constant=lambda _: None)
-    write_whole(HERE / "analyses" / f"{name}.json", lambda file: file.write(as_text(rounded).encode()))
+    write_analysis({"name": name, **content, "cpu_seconds": seconds, "load": load, **environment()})
 
 
 def seeded(seed: int) -> torch.Generator:

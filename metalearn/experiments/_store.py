@@ -148,8 +148,9 @@ def as_text(content: Any) -> str:
 
 
 def write_analysis(content: Mapping[str, Any], home: Path = HERE) -> None:
-    """Write the record of an analysis under its name, numbers to four digits."""
-    rounded = json.loads(json.dumps(content), parse_float=lambda text: float(f"{float(text):.4g}"))
+    """Write the record of an analysis under its name, numbers to four digits; what is not finite becomes null."""
+    text = json.dumps(content)
+    rounded = json.loads(text, parse_float=lambda number: float(f"{float(number):.4g}"), parse_constant=lambda _: None)
     path = home / "analyses" / f"{content['name']}.json"
     write_whole(path, lambda file: file.write(as_text(rounded).encode()))
 

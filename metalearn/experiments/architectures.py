@@ -29,7 +29,7 @@ from metalearn.architectures import (
 )
 from metalearn.clinical import bootstrap
 from metalearn.data import glyphs
-from metalearn.experiments._store import HERE, as_text, environment, runs_folder
+from metalearn.experiments._store import environment, runs_folder, write_analysis
 from metalearn.explain import rank_agreement
 from metalearn.learners import Learner, Prototypical
 from metalearn.runtime import stream
@@ -193,8 +193,7 @@ def write(searches: list[Any], trials: list[Any], again: list[float], table: lis
         **{"cpu_seconds": round(seconds), **environment(), "correlations": correlations(trials, table, again)},
         **{"again": again, "searches": searches},
     }
-    rounded = json.loads(json.dumps(content), parse_float=lambda text: float(f"{float(text):.4g}"))
-    write_whole(HERE / "analyses" / "architectures.json", lambda file: file.write(as_text(rounded).encode()))
+    write_analysis(content)
 
 
 if __name__ == "__main__":

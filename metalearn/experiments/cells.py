@@ -5,7 +5,6 @@ python -m metalearn.experiments.cells     measure again and write the record, wh
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Any
 
@@ -14,10 +13,9 @@ import torch
 from torch import nn
 
 from metalearn import evaluate, fit, pretrained
-from metalearn._files import write_whole
 from metalearn.clinical import Numbers, bootstrap, coverage_curve
 from metalearn.data.cells import KINDS, Cells, cells
-from metalearn.experiments._store import HERE, as_text, environment
+from metalearn.experiments._store import environment, write_analysis
 from metalearn.learners import Learner, Prototypical, Shrinkage
 from metalearn.networks import Conv4, Moments
 from metalearn.runtime import stream
@@ -98,8 +96,7 @@ def main() -> None:
         **{"n_bootstrap": N_BOOTSTRAP, "cpu_seconds": round(time.process_time() - begun), **environment()},
         **{"test": repr(test), "kinds": list(KINDS), "rows": rows},
     }
-    rounded = json.loads(json.dumps(content), parse_float=lambda text: float(f"{float(text):.4g}"))
-    write_whole(HERE / "analyses" / "cells.json", lambda file: file.write(as_text(rounded).encode()))
+    write_analysis(content)
 
 
 if __name__ == "__main__":

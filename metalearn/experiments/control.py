@@ -6,7 +6,6 @@ python -m metalearn.experiments.control 0 1 2     with those of more seeds, whic
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -17,7 +16,6 @@ import torch
 from torch import Tensor
 
 from metalearn import Score, pretrained
-from metalearn._files import write_whole
 from metalearn.control import (
     CEM,
     CartPole,
@@ -35,7 +33,7 @@ from metalearn.control import (
 from metalearn.control import control as run_control
 from metalearn.experiments import standing
 from metalearn.experiments._run import _Part, folder_of
-from metalearn.experiments._store import HERE, as_text, environment
+from metalearn.experiments._store import environment, write_analysis
 from metalearn.learners import Learner
 from metalearn.runtime import stream
 
@@ -173,8 +171,7 @@ def main(seeds: tuple[int, ...]) -> None:
         },
         **{"cpu_seconds": round(time.process_time() - begun), **environment(), "rows": rows},
     }
-    rounded = json.loads(json.dumps(content), parse_float=lambda text: float(f"{float(text):.4g}"))
-    write_whole(HERE / "analyses" / "control.json", lambda file: file.write(as_text(rounded).encode()))
+    write_analysis(content)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ python -m metalearn.experiments.explanation     measure again and write the reco
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,9 +14,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from metalearn import Episode, Score, pretrained, sample_episodes
-from metalearn._files import write_whole
 from metalearn.data import glyphs
-from metalearn.experiments._store import HERE, as_text, environment
+from metalearn.experiments._store import environment, write_analysis
 from metalearn.explain import (
     cka,
     deletion_test,
@@ -166,8 +164,7 @@ def main() -> None:
         **{"n_query": {"changes": 15, "influence": 5, "saliency": 2}},
         **{"cpu_seconds": round(time.process_time() - begun), **environment(), **parts},
     }
-    rounded = json.loads(json.dumps(content), parse_float=lambda text: float(f"{float(text):.4g}"))
-    write_whole(HERE / "analyses" / "explanation.json", lambda file: file.write(as_text(rounded).encode()))
+    write_analysis(content)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ python -m metalearn.experiments.heart     measure again and write the record, wh
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,10 +17,9 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor, nn
 
 from metalearn import Episode, TaskFamily, fit
-from metalearn._files import write_whole
 from metalearn.clinical import Numbers, bootstrap, net_benefit, sensitivity_at
 from metalearn.data.heart import Hospital, encoder, heart
-from metalearn.experiments._store import HERE, as_text, environment
+from metalearn.experiments._store import environment, write_analysis
 from metalearn.learners import MAML, Learner, Pixels, Prototypical, Shrinkage
 from metalearn.networks import MLP
 from metalearn.runtime import stream
@@ -230,8 +228,7 @@ def main() -> None:
         **environment(),
         "rows": rows,
     }
-    rounded = json.loads(json.dumps(content), parse_float=lambda text: float(f"{float(text):.4g}"))
-    write_whole(HERE / "analyses" / "heart.json", lambda file: file.write(as_text(rounded).encode()))
+    write_analysis(content)
 
 
 if __name__ == "__main__":

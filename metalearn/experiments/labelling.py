@@ -5,7 +5,6 @@ python -m metalearn.experiments.labelling     measure again and write the record
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Any
 
@@ -13,10 +12,9 @@ import torch
 from torch import Tensor
 
 from metalearn import Episode, Score, pretrained
-from metalearn._files import write_whole
 from metalearn.data import glyphs
 from metalearn.experiments._run import encoded
-from metalearn.experiments._store import HERE, as_text, environment
+from metalearn.experiments._store import environment, write_analysis
 from metalearn.labelling import fit_temperature, self_train
 from metalearn.learners import Learner
 from metalearn.pools import Pool
@@ -99,8 +97,7 @@ def main() -> None:
         **{"n_query": N_QUERY, "temperatures": temperatures},
         **{"cpu_seconds": round(time.process_time() - begun), **environment(), "rounds": rows},
     }
-    rounded = json.loads(json.dumps(content), parse_float=lambda text: float(f"{float(text):.4g}"))
-    write_whole(HERE / "analyses" / "labelling.json", lambda file: file.write(as_text(rounded).encode()))
+    write_analysis(content)
 
 
 if __name__ == "__main__":

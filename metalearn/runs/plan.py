@@ -73,8 +73,9 @@ def plan(learner: str, data: str, *, seed: int = 0, **asked: Any) -> Study:
         data: A source of :class:`metalearn.experiments.Study`, or of your own: ``"folder:PATH"``, ``"npz:PATH"``,
             ``"csv:PATH"``, ``"python:module:function"``.
         seed: Of the initial weights and the training tasks.
-        **asked: ``n_way``, ``n_shot``, ``n_query`` of training and test tasks, ``n_tasks`` of a training batch, and the
-            sections ``learner_args``, ``episodes``, ``fit``, ``test``, each a mapping that is laid over the study's.
+        **asked: ``n_way``, ``n_shot``, ``n_query`` of training and test tasks (of the test only for learners that train
+            on pairs or batches), ``n_tasks`` of a training batch, and the sections ``learner_args``, ``episodes``,
+            ``fit``, ``test``, each a mapping that is laid over the study's.
 
     Raises:
         ValueError: If a name is unknown (the message names the nearest), or settings contradict each other.
@@ -96,8 +97,11 @@ def plan(learner: str, data: str, *, seed: int = 0, **asked: Any) -> Study:
     usual = next(iter(known.tests.values()))
     if "n_way" in sizes and "n_way" not in usual:
         raise ValueError(f"{data} is regression, which has no classes: leave n_way out, got {sizes['n_way']}")
-    if "kind" not in changes["episodes"]:  # pairs and batches have sizes of their own
-        changes["episodes"] = {**method.episodes, **sizes, **asked.get("episodes", {})}
+    drawn = {key: value for key, value in sizes.items() if key in method.episodes}  # pairs and batches have others
+    if "n_tasks" in sizes and "n_tasks" not in drawn:
+        there = {key: value for key, value in method.episodes.items() if key != "kind"}
+        raise ValueError(f"{label} trains on {method.episodes['kind']}, not tasks: set {there} in episodes instead")
+    changes["episodes"] = {**method.episodes, **drawn, **asked.get("episodes", {})}
     tested = {key: sizes[key] for key in SIZES[:3] if key in sizes}
     test = {**usual, **tested, "n_tasks": N_TEST_TASKS}
     changes["fit"].pop("validate_on", None)
