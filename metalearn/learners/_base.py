@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from metalearn._torch import tree_leaves
 from metalearn.episodes import Batch, Episode, Inputs
 from metalearn.learners._checks import check_values, refuse_running_statistics, running_norms, unchanged
 from metalearn.networks import BatchStatistics, measured_on_support, set_statistics
@@ -257,9 +256,3 @@ def check_objective(learner: Learner, task: Episode) -> None:
             "the batch is of regression tasks (n_way=None, float targets), but loss_fn is cross-entropy: build the"
             f" learner with {type(learner).__name__}(..., loss_fn=torch.nn.functional.mse_loss)"
         )
-
-
-def first_leaf(x: Inputs) -> Tensor:
-    """Return the first tensor of inputs."""
-    leaf: Tensor = tree_leaves(x)[0]
-    return leaf
