@@ -116,7 +116,7 @@ def add_lora(model: AnyModule, rank: int, *, train: Sequence[str] = ("head",)) -
         train: Names of parts that train as they are, with no addition.
 
     Raises:
-        ValueError: If a part is not in the model.
+        ValueError: If a part is not in the model, or the model has additions already.
 
     Example:
         >>> from metalearn.adapters import add_lora, n_trained
@@ -137,7 +137,7 @@ def add_adapters(model: AnyModule, n_hidden: int, *, train: Sequence[str] = ("he
         train: Names of parts that train as they are, with no adapter.
 
     Raises:
-        ValueError: If a part is not in the model.
+        ValueError: If a part is not in the model, or the model has additions already.
 
     Example:
         >>> from metalearn.adapters import add_adapters, n_trained
@@ -164,7 +164,7 @@ def only(model: AnyModule, train: Sequence[str] = ("head",)) -> AnyModule:
         >>> n_trained(only(Conv4(5, channels=32, downsample="stride")))
         165
     """
-    return _added(model, lambda layer: layer, train)
+    return _frozen(model, train)
 
 
 def merge_lora(model: AnyModule) -> AnyModule:
@@ -207,17 +207,24 @@ def n_trained(module: nn.Module) -> int:
 
 
 def _added(model: AnyModule, make: Callable[[Layer], nn.Module], train: Sequence[str]) -> AnyModule:
+    if there := [name for name, part in model.named_modules() if isinstance(part, LoRA | Adapter)]:
+        raise ValueError(f"{there} have additions already: merge_lora(model) first, or add to the model without them")
+    return replaced(_frozen(model, train), lambda name, layer: layer if _is_in(name, train) else make(layer))
+
+
+def _frozen(model: AnyModule, train: Sequence[str]) -> AnyModule:
+    """Return a copy in which nothing trains but some parts."""
     names = [name for name, _ in model.named_modules()]
     if missing := [name for name in train if name not in names]:
         raise ValueError(f"the model has no part {missing}; it has {names[1:]}")
-
-    def trains(name: str) -> bool:
-        return any(name == part or name.startswith(f"{part}.") for part in train)
-
     frozen = deepcopy(model)
     for name, parameter in frozen.named_parameters():
-        parameter.requires_grad_(trains(name))
-    return replaced(frozen, lambda name, layer: layer if trains(name) else make(layer))
+        parameter.requires_grad_(_is_in(name, train))
+    return frozen
+
+
+def _is_in(name: str, parts: Sequence[str]) -> bool:
+    return any(name == part or name.startswith(f"{part}.") for part in parts)
 
 
 def _at_each_position(layer: Layer, n_hidden: int) -> tuple[Layer, Layer]:

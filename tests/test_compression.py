@@ -186,6 +186,46 @@ def test_a_learner_held_by_masks_is_not_compressed_again_in_silence(again):
     again(compression.prune(maml(), 0.5, hold=False).learner)
 
 
+class Tied(nn.Module):
+    """Two linear layers with one weight, or one layer under two names."""
+
+    def __init__(self, as_layers):
+        super().__init__()
+        self.one = nn.Linear(4, 4)
+        self.other = self.one if as_layers else nn.Linear(4, 4)
+        self.other.weight = self.one.weight
+
+    def forward(self, x):
+        return self.other(self.one(x))
+
+
+ALL = [lambda one: compression.prune(one, 0.5), compression.quantize, lambda one: compression.factorise(one, 0.25)]
+
+
+@pytest.mark.parametrize("compress", ALL)
+def test_layers_that_are_not_counted_are_refused(compress):
+    texts = nn.Sequential(nn.Conv1d(2, 3, 3), nn.Flatten(), nn.Linear(6, 2))
+    with pytest.raises(ValueError, match=r"cannot \w+ \{'encoder.0': 'Conv1d'\}: expected convolutions of the kind"):
+        compress(Prototypical(texts))
+    for as_layers in (True, False):
+        with pytest.raises(ValueError, match=r"encoder.one.weight and encoder.other.weight are one weight"):
+            compress(Prototypical(Tied(as_layers)))
+
+
+def test_a_weight_with_two_names_is_stored_once():
+    assert compression.stored_bytes(Tied(True)) == 4 * (16 + 4)
+    assert compression.stored_bytes(Tied(False)) == 4 * (16 + 4 + 4)
+
+
+@pytest.mark.parametrize("add", [adapters.add_lora, adapters.add_adapters])
+def test_additions_are_not_added_to_additions(add):
+    once = adapters.add_lora(MLP([4, 8, 2]), 1, train=())
+    with pytest.raises(ValueError, match=r"\['0', '2'\] have additions already: merge_lora"):
+        add(once, 1, train=())
+    assert adapters.n_trained(adapters.only(once, ["0"])) == 4 * 8 + 8 + 4 + 8
+    add(adapters.merge_lora(once), 1, train=())
+
+
 def test_no_weights_have_no_share_of_zeros():
     with pytest.raises(ValueError, match="at least one tensor with two axes"):
         compression.sparsity({"bias": torch.zeros(3)})

@@ -307,6 +307,11 @@ def test_plans_refuse_wrong_sizes_and_add_up_their_costs() -> None:
             CEM(**wrong)
     system, plans = Linear(), torch.rand(3, 4, 5, 1)
     state, context = system.start(3, seeded()), torch.ones(3, 1)
+    dynamics = true_dynamics(system, context)
+    assert CEM(5).plan(dynamics, system.cost, state, torch.zeros(3, 5, 1), seeded()).shape == (3, 5, 1)
+    for start in (torch.zeros(3, 4, 1), torch.zeros(2, 5, 1), torch.zeros(3, 5)):
+        with pytest.raises(ValueError, match=r"expected start as .* = \[3, 5, …\], got"):
+            CEM(5).plan(dynamics, system.cost, state, start, seeded())
     found = CEM(5).costs(true_dynamics(system, context), system.cost, state, plans)
     total, here = 0.0, state[1]
     for action in plans[1, 2]:

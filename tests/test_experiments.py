@@ -533,6 +533,11 @@ def test_a_record_that_there_is_not() -> None:
         experiments.load("nothing")
 
 
+def test_the_analyses_that_the_docstring_names_are_those_that_there_are() -> None:
+    named = re.findall(r'``"(\w+)"``', experiments.analysis.__doc__ or "")
+    assert sorted(named) == sorted(path.stem for path in (_store.HERE / "analyses").glob("*.json"))
+
+
 def test_the_record_of_an_analysis_has_four_digits_and_no_nan(tmp_path: Path) -> None:
     (tmp_path / "analyses").mkdir()
     _store.write_analysis({"name": "mine", "rows": [1.23456, math.nan, 12]}, tmp_path)

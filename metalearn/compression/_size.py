@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
+from metalearn._torch import AnyConvolution
 from metalearn.learners._base import Learner
 
 
@@ -41,12 +42,27 @@ def stored_bytes(tensors: nn.Module | Mapping[str, Tensor]) -> int:
         >>> stored_bytes(torch.nn.Linear(10, 2)), stored_bytes({"prototypes": torch.zeros(5, 64)})
         (88, 1280)
     """
-    found = tensors.state_dict() if isinstance(tensors, nn.Module) else tensors
-    return sum(tensor.numel() * tensor.element_size() for tensor in found.values())
+    if isinstance(tensors, nn.Module):  # a tensor with two names is one
+        found = list({id(tensor): tensor for tensor in tensors.state_dict(keep_vars=True).values()}.values())
+    else:
+        found = list(tensors.values())
+    return sum(tensor.numel() * tensor.element_size() for tensor in found)
 
 
 def check_layers(found: Mapping[str, nn.Module], learner: Learner, verb: str) -> None:
-    """Refuse a learner without layers, or one whose weights are computed: what is written to these is lost."""
+    """Refuse a learner whose layers cannot be compressed one by one, and counted.
+
+    There are none, or some are of another kind; a weight is computed, so that what is written to it is lost; or two
+    layers share one, which would be compressed twice or torn apart.
+    """
+    convolutions = {name: part for name, part in learner.named_modules() if isinstance(part, AnyConvolution)}
+    if others := {name: type(part).__name__ for name, part in convolutions.items() if name not in found}:
+        raise ValueError(f"cannot {verb} {others}: expected convolutions of the kind nn.Conv2d and linear layers")
+    shared: dict[int, list[str]] = {}
+    for name, tensor in learner.named_parameters(remove_duplicate=False):
+        shared.setdefault(id(tensor), []).append(name)
+    if tied := [names for names in shared.values() if len(names) > 1]:
+        raise ValueError(f"cannot {verb} a learner in which {' and '.join(tied[0])} are one weight: give each its own")
     if not found:
         raise ValueError(f"{type(learner).__name__} has no linear or convolutional layer to {verb}")
     if held := [name for name, layer in found.items() if is_parametrized(layer)]:

@@ -84,11 +84,20 @@ class CEM:
                 states that follow.
             cost: Of a state and an action ``[n_systems, n]``.
             state: Where the systems are ``[n_systems, n_states]``.
-            start: The mean of the first round, such as the rest of the last plan; ``None``: no action.
+            start: The mean of the first round, such as the rest of the last plan,
+                ``[n_systems, horizon, n_actions]``; ``None``: no action.
             generator: Source of randomness.
             n_actions: Size of an action, where ``start`` does not tell it.
+
+        Raises:
+            ValueError: If ``start`` is for another number of systems, or of another length than the horizon.
         """
         shape = (len(state), self.horizon, n_actions)
+        if start is not None and (start.ndim != 3 or start.shape[:2] != shape[:2]):
+            raise ValueError(
+                f"expected start as [n_systems, horizon, n_actions] = [{shape[0]}, {shape[1]}, …], got"
+                f" {list(start.shape)}: cut it, or repeat its last action"
+            )
         mean = state.new_zeros(shape) if start is None else start
         spread = torch.full_like(mean, self.spread)
         for _ in range(self.n_rounds):

@@ -84,12 +84,9 @@ def analysis(name: str) -> dict[str, Any]:
     """Return a recorded analysis that is no comparison on episodes, as plain data, with seeds and hardware.
 
     Args:
-        name: ``"heart"``, ``"cells"``, ``"labelling"``, ``"explanation"`` or ``"architectures"``, which
-            ``python -m metalearn.experiments.heart`` makes, and so on.
-        name: ``"heart"``, ``"cells"``, ``"labelling"``, ``"costs"``, ``"compression"``, ``"adapters"`` or
-            ``"hardware"``, which ``python -m metalearn.experiments.heart`` makes, and so on.
-        name: ``"heart"``, ``"cells"``, ``"labelling"`` or ``"control"``, made by the module of that name:
-            ``python -m metalearn.experiments.heart``.
+        name: Of the module that makes it: ``"heart"`` is made by ``python -m metalearn.experiments.heart``; so are
+            ``"adapters"``, ``"architectures"``, ``"cells"``, ``"compression"``, ``"control"``, ``"costs"``,
+            ``"explanation"``, ``"federated"``, ``"hardware"``, ``"labelling"`` and ``"private"``.
 
     Raises:
         ValueError: If there is no such analysis; the message lists the known ones.
