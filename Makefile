@@ -15,7 +15,7 @@ BOOK = tests/test_book.py tests/test_reader.py $(wildcard tests/test_living*.py)
 UNIT = --dist worksteal $(addprefix --ignore ,$(BOOK)) --doctest-modules metalearn tests
 CHAPTERS = --dist loadfile --nbval --nbval-cell-timeout 240 chapters
 
-.PHONY: help book test unit chapters check pdf lab serve outputs spread bench weights clean
+.PHONY: help book test unit chapters check pdf lab serve outputs spread bench weights colab release clean
 
 help:  ## List the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -69,6 +69,13 @@ bench: .venv/.bench  ## Measure speed and memory, and store the numbers (five mi
 weights: $(INSTALLED)  ## Compare trained weights with all that their studies recorded
 	@WEIGHTS=all $(BIN)/python -m pytest tests/test_pretrained.py -k recorded_values
 
+colab:  ## Install as a chapter's first cell does, into the Python at hand, and run every chapter's asserts
+	@$(PYTHON) -m pip install -q '.[chapters]' nbclient ipykernel
+	@$(PYTHON) tools/alone.py
+
+release: .venv/.release  ## Build source archive and wheel, and try them in an empty environment
+	@$(BIN)/python tools/release.py --torch "$(TORCH)"
+
 clean:  ## Remove the built book and caches (the environment stays; remove .venv to start over)
 	@rm -rf _build .pytest_cache .mypy_cache .ruff_cache
 
@@ -88,6 +95,10 @@ $(INSTALLED): pyproject.toml
 
 .venv/.bench: $(INSTALLED)
 	@$(BIN)/python -m pip install -q -e '.[bench]'
+	@touch $@
+
+.venv/.release: $(INSTALLED)
+	@$(BIN)/python -m pip install -q -e '.[release]'
 	@touch $@
 
 .venv/.lab: $(INSTALLED)

@@ -43,6 +43,17 @@ def test_the_changelog_names_the_version() -> None:
     assert first is not None and first[1] == PROJECT["version"] == version("metalearn-book")
 
 
+def test_the_citation_names_version_address_and_licence() -> None:
+    citation = yaml.safe_load(read("CITATION.cff"))
+    assert citation["version"] == PROJECT["version"] and citation["license"] == PROJECT["license"]
+    assert citation["repository-code"] == current_address(ROOT)
+    assert [author["name"] for author in citation["authors"]] == [author["name"] for author in PROJECT["authors"]]
+
+
+def test_what_a_release_needs_is_pinned() -> None:
+    assert all("==" in pin for pin in PROJECT["optional-dependencies"]["release"])
+
+
 def mentioned_addresses(root: Path) -> set[str]:
     """Return every address of the project that a file mentions, by its own or by its placeholder's name."""
     names = "|".join({"metalearn", re.escape(slug(current_address(root)).split("/")[1])})
