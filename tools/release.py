@@ -98,7 +98,7 @@ def install(wheel: Path, torch: str) -> Path:
     venv.create(ENVIRONMENT, with_pip=True)
     programs = ENVIRONMENT / ("Scripts" if sys.platform == "win32" else "bin")
     run(programs / "python", "-m", "pip", "install", "-q", *shlex.split(torch))
-    run(programs / "python", "-m", "pip", "install", "-q", f"{wheel}[chapters]", "ipykernel", "nbclient")
+    run(programs / "python", "-m", "pip", "install", "-q", f"{wheel}[chapters,pinned]", "ipykernel", "nbclient")
     return programs
 
 
