@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -117,6 +118,34 @@ def test_settings_that_contradict_are_refused(asked, message):
         plan("MAML", "sinusoids", n_way=3)
 
 
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"fit": 3}, r"expected \[fit\] as a table of settings, got fit = 3"),
+        ({"fit": {"n_steps": "many"}}, "expected n_steps of at least 1, got 'many'"),
+        ({"fit": {"patience": 2.5}}, "expected patience of at least 1, got 2.5"),
+        ({"fit": {"outer_lr": -1.0}}, "expected outer_lr as a number above 0, got -1.0"),
+        ({"fit": {"outer_lr": float("nan")}}, "expected outer_lr as a number above 0, got nan"),
+        ({"fit": {"max_seconds": 0}}, "expected max_seconds as a number above 0, got 0"),
+        ({"test": {"n_steps": 3}}, r"test.n_steps as a list of numbers of inner steps, such as \[1, 3\], got 3"),
+        ({"learner_args": {"iner_lr": 1.0}}, "MAML has no setting 'iner_lr'; did you mean 'inner_lr'"),
+        ({"learner_args": {"inner_lr": "abc"}}, "expected inner_lr of MAML as a number, got 'abc'"),
+        ({"episodes": {"n_foo": 3}}, "train classes of glyphs: .*n_foo"),
+        ({"n_shot": 50}, "validation classes of glyphs: n_shot . n_query = 55 needs as many examples"),
+    ],
+)
+def test_settings_of_another_kind_are_refused(asked, message):
+    with pytest.raises(ValueError, match=message):
+        plan("MAML", "glyphs", **asked)
+
+
+def test_a_class_is_not_the_baseline_that_is_made_of_it():
+    study = plan("MAML", "sinusoids")
+    assert list(study.methods) == ["MAML"] and study.methods["MAML"].learner_args.get("n_inner_steps") != 0
+    assert study.methods["MAML"].fit == standing()["sinusoids"].methods["MAML"].fit
+    assert list(plan("joint_training", "sinusoids").methods) == ["joint training"]
+
+
 def test_a_file_says_what_flags_say(tmp_path, run):
     path = tmp_path / "mine.toml"
     path.write_text(
@@ -208,6 +237,25 @@ def test_what_is_no_run_is_refused(tmp_path, run):
         open_run("maml/glyph")
     with pytest.raises(ValueError, match="did you mean 'maml'"):
         open_run("mamll/glyphs")
+    assert open_run("MAML/glyphs").n_steps == open_run("maml/glyphs").n_steps
+    with pytest.raises(ValueError, match=r"expected method/study.* got Prototypical: there are .*prototypical/glyphs"):
+        open_run("Prototypical")
+    with pytest.raises(ValueError, match=r"settings\.json is a file: name the folder"):
+        open_run(run / "settings.json")
+
+
+def test_a_run_that_could_not_begin_leaves_its_name_free(tmp_path):
+    np.savez(tmp_path / "mine.npz", x=np.full((300, 3), np.nan), y=np.arange(300) // 10)
+    wanted = ["train", "MAML", "--data", f"npz:{tmp_path / 'mine.npz'}", "--way", "2", *SHORT]
+    assert "NaN or infinite values" in call(*wanted, "--out", tmp_path / "run", code=1)
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "file").write_text("mine")
+    assert "file is a file: name a folder for the run" in call(*wanted, "--out", tmp_path / "file", code=1)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").write_text("mine")
+    assert "holds no run: name another" in call(*wanted, "--out", tmp_path / "full", code=1)
+    assert (tmp_path / "file").read_text() == (tmp_path / "full" / "mine").read_text() == "mine"
+    assert "metalearn train --resume --out FOLDER" in call("train", "--resume", code=1)
 
 
 def test_a_device_that_is_not_there(tmp_path):
@@ -224,6 +272,21 @@ def test_evaluation_by_group_and_by_steps():
     assert {line.split(" after")[0] for line in said[2:]} <= groups and len(said) > 4
     assert "median" in call("evaluate", "maml/sinusoids", "--tasks", "20", "--steps", "1")
     assert "expected numbers of inner steps" in call("evaluate", "maml/glyphs", "--steps", "one", code=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("maml/glyphs", "--way", "7"), "the learner has 5 outputs, got 7 classes"),
+        (("maml/glyphs", "--data", "sinusoids"), "was trained on classes, sinusoids holds regression"),
+        (("maml/sinusoids", "--data", "glyphs"), "was trained on regression.*, glyphs holds classes"),
+        (("maml/sinusoids", "--way", "5"), "leave --way out, got 5"),
+        (("maml/glyphs", "--data", "glyps"), "did you mean 'glyphs'"),
+        (("prototypical/glyphs", "--shot", "30"), "test classes of glyphs: .* see --way, --shot and --query"),
+    ],
+)
+def test_tests_that_do_not_fit_the_learner_are_refused(arguments, message):
+    assert re.search(message, call("evaluate", *arguments, "--tasks", "20", code=1))
 
 
 # Data of one's own
@@ -258,6 +321,21 @@ def test_what_cannot_be_predicted(tmp_path):
     draw_letters(tmp_path / "two", names=2)
     assert "cannot read the image" in call(*wanted, tmp_path / "two", code=1)
     assert "expected a learner of images" in call("predict", "maml/sinusoids", *wanted[2:], tmp_path / "two", code=1)
+    wanted[3] = tmp_path / "none.png"
+    assert "none.png: there is no such file" in call(*wanted, tmp_path / "two", code=1)
+    wanted[3] = tmp_path / "two"
+    assert "two: it is a folder" in call(*wanted, tmp_path / "two", code=1)
+    assert "bad.png: it is a file" in call(*wanted, tmp_path / "bad.png", code=1)
+    assert "no folders and 4 files: make" in call(*wanted, tmp_path / "two" / "letter0", code=1)
+
+
+def test_many_photographs_of_a_class_are_taken_without_a_threshold(tmp_path):
+    draw_letters(tmp_path / "support", names=2, each=20)
+    query = tmp_path / "support" / "letter1" / "3.png"
+    wanted = ["predict", "prototypical/glyphs", "--support", tmp_path / "support", "--query", query]
+    said = call(*wanted, "--save", tmp_path / "mine.safetensors")
+    assert 'no answer will be "none of these"' in said and "up to 20 images" in said and ": letter1 (" in said
+    assert f"kept in {tmp_path / 'mine.safetensors'}" in said and (tmp_path / "mine.safetensors").is_file()
 
 
 def test_a_folder_an_archive_and_a_function_are_split_by_class(tmp_path, monkeypatch):
@@ -272,6 +350,9 @@ def test_a_folder_an_archive_and_a_function_are_split_by_class(tmp_path, monkeyp
     np.savez(tmp_path / "less.npz", x=np.zeros((20, 4)))
     with pytest.raises(ValueError, match=r"expected arrays x \(examples\) and y"):
         own.archive(tmp_path / "less.npz")
+    np.savez(tmp_path / "named.npz", x=np.zeros((20, 4), np.float32), y=[f"class {k // 2}" for k in range(20)])
+    named = own.archive(tmp_path / "named.npz")
+    assert {name for part in named for name in part.class_names} == {f"class {k}" for k in range(10)}
     (tmp_path / "my_data.py").write_text(
         "import torch\nfrom metalearn import Pool\n"
         "def pool():\n    return Pool(torch.randn(50, 4), torch.arange(50) // 5)\n"
@@ -283,6 +364,20 @@ def test_a_folder_an_archive_and_a_function_are_split_by_class(tmp_path, monkeyp
         own.called("my_data:nothing")
     with pytest.raises(ValueError, match="at least 3 classes"):
         own.split_classes(Pool(torch.zeros(4, 2), torch.arange(4) // 2))
+
+
+def test_folders_and_archives_that_are_none_are_refused(tmp_path):
+    np.savez(tmp_path / "halves.npz", x=np.zeros((20, 4)), y=np.arange(20) / 4)
+    with pytest.raises(ValueError, match="expected whole numbers or names as y"):
+        own.archive(tmp_path / "halves.npz")
+    (tmp_path / "text.npz").write_text("no archive")
+    with pytest.raises(ValueError, match=r"expected an \.npz, as numpy\.savez writes it"):
+        own.archive(tmp_path / "text.npz")
+    with pytest.raises(ValueError, match=r"expected folder:PATH, .* got no path"):
+        own.images("")
+    draw_letters(tmp_path / "few", names=4)
+    with pytest.raises(ValueError, match=r"validation classes .*\(letter\d\), since classes are divided"):
+        plan("Prototypical", f"folder:{tmp_path / 'few'}")
 
 
 def test_a_table_holds_tasks_of_unequal_sizes(tmp_path):
@@ -304,6 +399,26 @@ def test_a_table_holds_tasks_of_unequal_sizes(tmp_path):
         own.table(path)
     path.write_text("job,x,y\na,1,2")
     with pytest.raises(ValueError, match="expected columns task"):
+        own.table(path)
+
+
+def test_tables_that_a_spreadsheet_wrote_and_tables_that_are_none(tmp_path):
+    path = tmp_path / "mine.csv"
+    rows = [(f"t{t}", x, t) for t in range(5) for x in range(3)]
+    path.write_text("\ufefftask,x,y\n" + "\n".join(",".join(map(str, row)) for row in rows), encoding="utf-8")
+    assert len(own.table(path).train.names) == 3  # a spreadsheet's mark is no part of the first name
+    with pytest.raises(ValueError, match=r"tasks of csv:.*: expected tasks of at least 10 \+ 100 rows"):
+        plan("MAML", f"csv:{path}")
+    for text, message in (
+        ("task;x;y\na;1;2", "separate columns by commas"),
+        ("", "got no row"),
+        ("task,x,y\na,1", "column y, line 2, got nothing"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            own.table(path)
+    path.write_bytes(bytes(range(256)))
+    with pytest.raises(ValueError, match=r"comma-separated text in UTF-8, could not read .*mine\.csv"):
         own.table(path)
 
 

@@ -12,14 +12,17 @@ from metalearn import Score
 from metalearn.cli.train import Device, Query, Shot, Way
 from metalearn.data import folder, read_image
 from metalearn.deploy import Classifier
+from metalearn.deploy.support import check_outputs
 from metalearn.evaluation import evaluate as score_of
 from metalearn.experiments._sources import sampler, source
 from metalearn.pools import Pool
 from metalearn.runs import Opened, open_run
+from metalearn.runs.plan import known_study
 from metalearn.runtime import pick_device
 
 Where = Annotated[str, typer.Argument(metavar="RUN|PRETRAINED", help="Folder of a run, or METHOD/STUDY: maml/glyphs.")]
 TASKS_PER_DRAW = 20
+N_QUERY = 5  # of each class, to set a threshold on
 
 
 def evaluate(
@@ -44,15 +47,22 @@ def evaluate(
     """
     opened = _opened(where)
     name = data or opened.data
+    if data is not None:
+        known_study(data)  # refuses an unknown name, with the nearest
     pool = getattr(source(name), "test", source(name))
     said = {"n_way": way, "n_shot": shot, "n_query": query}
     sizes = {key: value for key, value in opened.test.items() if key in ("n_way", "n_shot", "n_query", "kind")}
     sizes.update({key: value for key, value in said.items() if value is not None})
+    _check_kind(where, opened, name, pool, way)
     counts = _counts(steps) or list(opened.n_steps)
     learner = opened.learner.to(pick_device(device))
     groups = {"": pool} if not by_group else {"": pool, **_groups(pool, sizes)}
     for group, part in groups.items():
-        draw = sampler(part, n_tasks=TASKS_PER_DRAW, **sizes)
+        draw = _draws(part, group or name, sizes)
+        if "n_way" in sizes and (said["n_way"] or data):
+            task = draw(torch.Generator().manual_seed(0))[0]
+            check_outputs(learner.cpu(), task.support_x, task.support_y, sizes["n_way"])
+            learner.to(pick_device(device))
         found = score_of(learner, draw, tasks, counts or None, stream="test", seed=seed)
         for k, score in (found if isinstance(found, dict) else {None: found}).items():
             after = "" if k is None else f" after {k} inner steps"
@@ -90,9 +100,19 @@ def predict(
     images = [read_image(file, size, mode, invert=invert) for file in query]
     labels = [known.class_names[i] for i in known.y.tolist()]
     classifier = Classifier.fit(opened.learner, known.x, labels)
-    classifier.calibrate(held_out, accept)
+    most = int(held_out.class_sizes.min()) - N_QUERY
+    if max(classifier.shots) > most or known.n_classes >= held_out.n_classes:
+        typer.echo(
+            f'no answer will be "none of these": its threshold is set on tasks like yours, out of {held_out.n_classes}'
+            f" classes of {opened.data} with {most} images each, and yours has {known.n_classes} classes of up to"
+            f" {max(classifier.shots)} images",
+            err=True,
+        )
+    else:
+        classifier.calibrate(held_out, accept, n_query=N_QUERY)
     if save is not None:
         classifier.save(save)
+        typer.echo(f"the classifier is kept in {save}", err=True)
     x = torch.stack(images)
     for file, image, row in zip(query, x, classifier.predict_proba(x), strict=True):
         label = classifier.predict(image)
@@ -105,6 +125,23 @@ def _opened(where: str) -> Opened:
     if opened.note:
         typer.echo(f"{where}: {opened.note}", err=True)
     return opened
+
+
+def _check_kind(where: str, opened: Opened, name: str, pool: Any, way: int | None) -> None:
+    """Refuse data of another kind than those of training: classes in place of numbers, or the other way round."""
+    trained, there = "n_way" in opened.test, isinstance(pool, Pool)
+    if way is not None and not trained:
+        raise ValueError(f"{where} was trained on tasks without classes of their own: leave --way out, got {way}")
+    if name != opened.data and trained != there:
+        kinds = {True: "classes", False: "regression, or tasks of its own"}
+        raise ValueError(f"{where} was trained on {kinds[trained]}, {name} holds {kinds[there]}: name other data")
+
+
+def _draws(part: Any, name: str, sizes: dict[str, Any]) -> Any:
+    try:
+        return sampler(part, n_tasks=TASKS_PER_DRAW, **sizes)
+    except ValueError as error:
+        raise ValueError(f"test classes of {name}: {error}; see --way, --shot and --query") from error
 
 
 def _counts(text: str | None) -> list[int]:

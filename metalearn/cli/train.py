@@ -82,6 +82,8 @@ def train(
         for text in change or []:
             section, key, value = _setting(text)
             _lay_over(asked, section, {key: value})
+        if resume and out is None:
+            raise ValueError("no run to go on with: name its folder, metalearn train --resume --out FOLDER")
         if "learner" not in asked:
             raise ValueError("no learner: name one, such as metalearn train MAML, or in the settings file")
         study = plan(asked.pop("learner"), asked.pop("data", "glyphs"), **asked)

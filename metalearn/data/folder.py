@@ -94,6 +94,9 @@ def read_image(file: str | Path, image_size: int, mode: Mode = "RGB", *, invert:
             image = _eight_bits(ImageOps.exif_transpose(opened), mode)
         square = ImageOps.fit(image, (image_size, image_size))
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as err:
+        if isinstance(err, FileNotFoundError | IsADirectoryError):
+            what = "it is a folder" if Path(file).is_dir() else "there is no such file"
+            raise ValueError(f"cannot read the image {file}: {what}") from err
         raise ValueError(f"cannot read the image {file}: {err}. Replace it, or take it out of the folder") from err
     pixels = torch.from_numpy(np.array(square)).reshape(image_size, image_size, -1)
     pixels = pixels.permute(2, 0, 1).contiguous()  # [channels, height, width]
@@ -103,7 +106,8 @@ def read_image(file: str | Path, image_size: int, mode: Mode = "RGB", *, invert:
 def _files(path: Path) -> tuple[list[Path], list[Path]]:
     """Return the images of all classes, sorted, and what was left out."""
     if not path.is_dir():
-        raise ValueError(f"expected a folder with one folder of images for each class, got {path}: there is none")
+        what = "it is a file" if path.exists() else "there is none"
+        raise ValueError(f"expected a folder with one folder of images for each class, got {path}: {what}")
     entries = [entry for entry in sorted(path.iterdir()) if not entry.name.startswith(".")]
     files, left_out = [], [entry for entry in entries if not entry.is_dir()]
     for place in (entry for entry in entries if entry.is_dir()):
@@ -118,7 +122,8 @@ def _files(path: Path) -> tuple[list[Path], list[Path]]:
         left_out += [file for file in inside if file not in images]
     if not files:
         raise ValueError(
-            f"expected one folder of images for each class in {path}, found no folders and {len(left_out)} files"
+            f"expected one folder of images for each class in {path}, found no folders and {len(left_out)} files:"
+            f" make {path / 'cat'} and {path / 'dog'}, say, and put the images there"
         )
     return files, left_out
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib
 import re
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -68,7 +69,7 @@ class Tables(TaskFamily):
         if not len(large):
             raise ValueError(
                 f"expected tasks of at least {n_shot} + {n_query} rows, the largest here has {int(sizes.max())}: ask"
-                " for fewer support or query rows"
+                " for fewer support or query rows (n_shot, n_query)"
             )
         chosen = large[torch.randint(len(large), (n_tasks,), generator=generator)]
         keys = torch.rand(n_tasks, len(self.x), generator=generator)
@@ -127,6 +128,8 @@ def images(path: str | Path, image_size: int | None = None, mode: Literal["L", "
         image_size: Height and width to which images are scaled; 28 where neither says so.
         mode: ``"L"`` for grey, ``"RGB"`` for colour.
     """
+    if not str(path):
+        raise ValueError("expected folder:PATH, with a subfolder of images for each class, got no path")
     said = re.match(r"(\d+)(c?):(.+)", str(path))
     if said and not Path(path).exists():
         path, image_size = said[3], image_size or int(said[1])
@@ -141,12 +144,14 @@ def images(path: str | Path, image_size: int | None = None, mode: Literal["L", "
 def archive(path: str | Path) -> Splits:
     """Return the examples of an ``.npz`` with arrays ``x`` ``[n, ...]`` and ``y`` ``[n]`` (class of each).
 
-    Images are uint8 ``[n, height, width]`` or with channels first or last; ``class_names`` is optional. No pickled
-    object is read.
+    Classes are whole numbers or names. Images are uint8 ``[n, height, width]`` or with channels first or last;
+    ``class_names`` is optional. No pickled object is read.
 
     Raises:
-        ValueError: If the file is missing, cut, or lacks an array.
+        ValueError: If the file is missing, cut, or lacks an array, or classes are neither numbers nor names.
     """
+    if Path(path).is_file() and not zipfile.is_zipfile(path):
+        raise ValueError(f"expected an .npz, as numpy.savez writes it, {path} is none, or was cut")
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
@@ -154,14 +159,19 @@ def archive(path: str | Path) -> Splits:
         raise ValueError(f"expected an .npz of plain arrays, could not read {path}: {error}") from error
     if not {"x", "y"} <= arrays.keys():
         raise ValueError(f"expected arrays x (examples) and y (class of each) in {path}, got {sorted(arrays)}")
-    names = [str(name) for name in arrays["class_names"]] if "class_names" in arrays else None
+    y, names = arrays["y"], [str(name) for name in arrays["class_names"]] if "class_names" in arrays else None
+    if y.dtype.kind in "US":  # names in place of numbers
+        found, y = np.unique(y, return_inverse=True)
+        names = [str(name) for name in found]
+    if y.dtype.kind not in "iu" and not (y.dtype.kind == "f" and (y == np.rint(y)).all()):
+        raise ValueError(f"expected whole numbers or names as y (class of each) in {path}, got {y.dtype}: {y[:3]} …")
     x = torch.from_numpy(np.ascontiguousarray(arrays["x"]))
     if x.dtype == torch.uint8 and x.ndim == 3:
         x = x.unsqueeze(1)  # [n, 1, height, width]
     if x.dtype == torch.uint8 and x.ndim == 4 and x.shape[-1] in (1, 3) and x.shape[1] not in (1, 3):
         x = x.permute(0, 3, 1, 2).contiguous()  # [n, channels, height, width]
     x = x.float() if x.dtype == torch.float64 else x
-    return split_classes(Pool(x, torch.from_numpy(arrays["y"].astype(np.int64)), class_names=names))
+    return split_classes(Pool(x, torch.from_numpy(y.astype(np.int64)), class_names=names))
 
 
 def table(path: str | Path, *, seed: int = 0) -> TableSplits:
@@ -177,14 +187,20 @@ def table(path: str | Path, *, seed: int = 0) -> TableSplits:
         ValueError: If a column is missing, a cell is no finite number, or there are fewer than three tasks.
     """
     try:
-        with Path(path).open(newline="") as file:
+        with Path(path).open(newline="", encoding="utf-8-sig") as file:  # spreadsheets put a mark before the text
             rows = list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(
+            f"expected a table of comma-separated text in UTF-8, could not read {path}: {error}"
+        ) from error
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror}") from error
     columns = list(rows[0]) if rows else []
     inputs, targets = ([name for name in columns if (name or "").startswith(letter)] for letter in "xy")
     if "task" not in columns or not inputs or not targets:
-        raise ValueError(f"expected columns task, x… and y… in {path}, got {columns}")
+        got = f"{columns}" if rows else "no row"
+        hint = ": separate columns by commas" if len(columns) == 1 else ""
+        raise ValueError(f"expected columns task, x… and y… in {path}, got {got}{hint}")
     names = sorted({row["task"] for row in rows})
     task = torch.tensor([names.index(row["task"]) for row in rows])
     x, y = (torch.tensor([[_number(row, name, k) for name in wanted] for k, row in enumerate(rows)])
@@ -201,7 +217,8 @@ def _number(row: dict[str, Any], name: str, k: int) -> float:
     except (TypeError, ValueError):
         value = float("nan")
     if not np.isfinite(value):
-        raise ValueError(f"expected a finite number in column {name}, line {k + 2}, got {row[name]!r}")
+        got = repr(row[name]) if row[name] else "nothing"
+        raise ValueError(f"expected a finite number in column {name}, line {k + 2}, got {got}")
     return value
 
 

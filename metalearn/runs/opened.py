@@ -11,12 +11,12 @@ import torch
 
 from metalearn import experiments
 from metalearn._pretrained import pretrained
-from metalearn.experiments import Method
+from metalearn.experiments import Method, _store
 from metalearn.experiments._run import _Part
 from metalearn.experiments.study import slug
 from metalearn.learners import Learner
 from metalearn.learners._settings import from_settings
-from metalearn.runs.plan import nearest
+from metalearn.runs._checks import nearest
 from metalearn.runs.run import read_study
 from metalearn.training import read_checkpoint
 
@@ -63,7 +63,11 @@ def open_run(where: str | Path) -> Opened:
     """
     if Path(where).is_dir():
         return _of_folder(Path(where))
+    if Path(where).is_file():
+        raise ValueError(f"{where} is a file: name the folder of a run, which train writes")
     method, _, study = str(where).partition("/")
+    if not study and (known := _studies_of(method)):
+        raise ValueError(f"expected method/study, or a folder of a run, got {where}: there are {', '.join(known)}")
     if study not in experiments.STANDING:
         raise ValueError(
             f"{where} is no folder of a run, and no weights of the package, which are called method/study: the study"
@@ -71,11 +75,18 @@ def open_run(where: str | Path) -> Opened:
         )
     record = experiments.load(study)
     labels = {slug(label): label for label in record.methods}
+    method = method if method in labels else slug(method)  # "MAML" is meant as "maml"
     if method not in labels:
         raise ValueError(f"the study {study} has no method {method!r}{nearest(method, labels)}")
     described, test = Method(**record.methods[labels[method]]), dict(next(iter(record.tests.values())))
     learner = pretrained(method, study, n_way=test.get("n_way"), n_shot=test.get("n_shot") if "n_way" in test else None)
     return Opened(learner, described.data or record.content["data"]["name"], test, _steps(described))
+
+
+def _studies_of(method: str) -> list[str]:
+    """Return the names of the weights that the package has of a method."""
+    files = (_store.HERE / "weights").glob(f"*/{slug(method)}-seed0.safetensors")
+    return sorted(f"{slug(method)}/{file.parent.name}" for file in files)
 
 
 def _of_folder(folder: Path) -> Opened:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from metalearn.experiments import Method, Study, standing
 from metalearn.experiments._sources import FAMILIES, OWN, source
 from metalearn.experiments.study import slug
 from metalearn.pools import Pool
+from metalearn.runs._checks import check_data, check_learner, check_sections, check_ways, nearest
 
 SIZES = ("n_way", "n_shot", "n_query", "n_tasks")
 SECTIONS = ("learner_args", "episodes", "fit", "test")  # of a method, which settings may change
@@ -53,15 +52,6 @@ def read_settings(path: str | Path) -> dict[str, Any]:
     return dict(found)
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return the end of a message that says which names there are, and which one may be meant."""
-    known = list(known)
-    folded = {entry.lower(): entry for entry in known}
-    found = difflib.get_close_matches(name.lower(), folded, 1, 0.5)
-    meant = f"; did you mean {folded[found[0]]!r}?" if found else "."
-    return f"{meant} There are {', '.join(known)}"
-
-
 def plan(learner: str, data: str, *, seed: int = 0, **asked: Any) -> Study:
     """Return a study of one method: what a study of the package has for this learner, changed by what is asked for.
 
@@ -87,11 +77,12 @@ def plan(learner: str, data: str, *, seed: int = 0, **asked: Any) -> Study:
         >>> method.episodes["n_way"], method.model["model"]["config"]["n_outputs"], method.training.n_steps
         (10, 10, 500)
     """
-    known = _known(data)
+    known = known_study(data)
     label = _label(known, learner)
     method = _resized(known.methods[label], data)
     if unknown := set(asked) - {*SIZES, *SECTIONS}:
         raise ValueError(f"no setting {min(unknown)!r}{nearest(min(unknown), [*SIZES, *SECTIONS])}")
+    check_sections(asked, SECTIONS)
     changes: dict[str, Any] = {name: {**getattr(method, name), **asked.get(name, {})} for name in SECTIONS}
     sizes = {name: asked[name] for name in SIZES if asked.get(name) is not None}
     usual = next(iter(known.tests.values()))
@@ -108,12 +99,13 @@ def plan(learner: str, data: str, *, seed: int = 0, **asked: Any) -> Study:
     method = replace(method, data=None, weights=None, **changes)
     method = _with_answers(method, test.get("n_way"))
     study = Study("run", {label: method}, {"test": test}, data, (seed,), snapshots=(), ship=False)
-    _check(method, test)
-    _check_data(data, test)
+    check_ways(method, test)
+    check_learner(method, known.methods[label].learner_args)
+    check_data(data, method, test)
     return study
 
 
-def _known(data: str) -> Study:
+def known_study(data: str) -> Study:
     """Return the study whose settings a source takes."""
     kind = data.partition(":")[0]
     if found := next((study for study in standing().values() if study.data == data), None):
@@ -132,10 +124,10 @@ def _training(data: str) -> Any:
 def _label(study: Study, learner: str) -> str:
     """Return the label of a method that trains, given by it, in small letters with underscores, or by its class."""
     trained = [label for label, method in study.methods.items() if method.training.n_steps and not method.weights]
-    for label in trained:
-        names = (label, slug(label), study.methods[label].learner)
-        if learner.lower() in [name.lower() for name in names]:
-            return label
+    of_class = [label for label in trained if study.methods[label].learner.lower() == learner.lower()]
+    named = [label for label in trained if learner.lower() in (label.lower(), slug(label))]
+    if named or of_class:
+        return (named or of_class)[0]  # "MAML" is not joint training, which is MAML with no inner steps
     raise ValueError(f"no learner {learner!r} for these data{nearest(learner, trained)}")
 
 
@@ -203,35 +195,3 @@ def _with_answers(method: Method, n_way: int | None) -> Method:
         if "n_way" in settings:
             settings["n_way"] = n_way
     return replace(method, model=model, learner_args=arguments, test=test)
-
-
-def _check(method: Method, test: Mapping[str, Any]) -> None:
-    """Refuse settings that contradict each other, before anything is written.
-
-    Raises:
-        ValueError: If they do.
-    """
-    trained_way = method.episodes.get("n_way")
-    if "n_way" in test and not method.fits({"n_way": trained_way or test["n_way"]}):
-        raise ValueError(
-            f"the network of {method.learner} answers {test['n_way']} classes, but training draws {trained_way}-way"
-            " tasks: give one n_way for both"
-        )
-    if method.training.n_steps < 1:
-        raise ValueError(f"expected n_steps of at least 1, got {method.training.n_steps}")
-
-
-def _check_data(data: str, test: Mapping[str, Any]) -> None:
-    """Refuse tests for which validation or test classes are too few.
-
-    Raises:
-        ValueError: If they are; the message names the part.
-    """
-    for part in ("validation", "test"):
-        pool = getattr(source(data), part, None)
-        sizes = {key: value for key, value in test.items() if key in ("n_way", "n_shot", "n_query")}
-        if isinstance(pool, Pool) and "n_way" in sizes:
-            try:
-                pool.episodes(n_tasks=1, **sizes)
-            except ValueError as error:
-                raise ValueError(f"{part} classes of {data}: {error}") from error

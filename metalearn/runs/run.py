@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -71,8 +72,25 @@ def train(
     if not workers.first:
         with tempfile.TemporaryDirectory() as scratch:  # fit takes what it goes on from out of process 0
             return _follow(study, Path(scratch), place, workers)
-    label, method = next(iter(study.methods.items()))
     _prepare(study, folder, resume)
+    try:
+        return _keep(study, folder, log, place, progress, workers)
+    except Exception:
+        if not resume and not (folder / "checkpoint.pt").exists():  # nothing to go on with: its name is free again
+            shutil.rmtree(folder)
+        raise
+
+
+def _keep(
+    study: Study,
+    folder: Path,
+    log: Literal["csv", "tensorboard"],
+    place: torch.device,
+    progress: bool,
+    workers: Workers,
+) -> dict[str, Any]:
+    """Train and test in the folder."""
+    label, method = next(iter(study.methods.items()))
     with _store.lock(folder / "lock") as mine:
         if not mine:
             raise ValueError(f"process {(folder / 'lock').read_text()} is at work in {folder}: wait, or name another")
@@ -112,6 +130,8 @@ def _prepare(study: Study, folder: Path, resume: bool) -> None:
     """
     content = {"format": FORMAT, "asked": _asked(study), "study": asdict(study)}
     path = folder / "settings.json"
+    if folder.is_file():
+        raise ValueError(f"{folder} is a file: name a folder for the run")
     if path.exists() != resume:
         advice = "no run to go on with: leave resume out" if resume else "a run already: resume it, or name another"
         raise ValueError(f"{folder} holds {advice}")
