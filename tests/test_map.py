@@ -92,9 +92,9 @@ def test_the_stored_map_is_the_one_that_is_drawn(tmp_path: Path) -> None:
         pytest.skip("chapters of the table are missing")
     chapter_map.save(tmp_path / "map.png")
     with Image.open(tmp_path / "map.png") as drawn, Image.open(chapter_map.TARGET) as stored:
-        assert drawn.size == stored.size, "run tools/chapter_map.py"
+        assert drawn.size == stored.size, "run python -m tools.chapter_map"
         difference = np.abs(np.asarray(drawn.convert("L"), float) - np.asarray(stored.convert("L"), float))
-    assert difference.mean() < 0.5, "run tools/chapter_map.py"  # of 255 grey levels
+    assert difference.mean() < 0.5, "run python -m tools.chapter_map"  # of 255 grey levels
     assert chapter_map.TARGET.stat().st_size <= 90_000
 
 

@@ -1,6 +1,6 @@
 """Draw the map of the chapters on the book's first page, from what each chapter's head says has to be read before it.
 
-Run ``python tools/chapter_map.py``; it writes book/_static/map.png, the same bytes each time.
+Run ``python -m tools.chapter_map``; it writes book/_static/map.png, the same bytes each time.
 """
 
 from __future__ import annotations
