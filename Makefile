@@ -87,7 +87,7 @@ $(INSTALLED): pyproject.toml
 	@[ ! -e .venv/.interrupted ] || rm -rf .venv
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	@touch .venv/.interrupted
-	@echo "Installing PyTorch, then the rest: one to three minutes, about 2 GB on disk."
+	@echo "Installing PyTorch, then the rest: one to three minutes, about 2 GB on disk (6 GB with CUDA)."
 	@$(BIN)/python -m pip install -q $(TORCH) && $(BIN)/python -m pip install -q -e '.[book,test]' || { \
 	  rm -f .venv/.interrupted; echo "The installation failed; the lines above say why." >&2; exit 1; }
 	@rm -f .venv/.interrupted
