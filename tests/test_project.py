@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import metalearn
 from tools.set_address import current_address, project_files, set_address, slug
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,6 +42,10 @@ def test_the_makefile_installs_the_pinned_torch() -> None:
 def test_the_changelog_names_the_version() -> None:
     first = re.search(r"^## (\S+)", read("CHANGELOG.md"), re.MULTILINE)
     assert first is not None and first[1] == PROJECT["version"] == version("metalearn-book")
+
+
+def test_the_package_tells_its_version() -> None:
+    assert metalearn.__version__ == PROJECT["version"]
 
 
 def test_the_citation_names_version_address_and_licence() -> None:
