@@ -56,15 +56,15 @@ def test_finalists_validated_best_and_were_trained_on_tasks() -> None:
         name: sum(max(record.curve(name, seed)[1]) for seed in (0, 1, 2)) / 3
         for name in ("MAML", "ANIL", "learned shrinkage", "learned shrinkage of features")
     }
-    assert found == {"10 patients": max(best, key=best.__getitem__)}
+    assert found == {"10 patients": sorted(best, key=lambda name: -best[name])}
     assert finalists(record, "MAML", without="MAML") == {}
     assert finalists(record, ("site alone", "raw", "Transfer")) == {}, "not trained on tasks"
 
 
 def test_of_errors_the_lowest_validation_wins_and_each_test_has_its_own() -> None:
     record = experiments.load("ratings")
-    errors = {name: min(record.curve(name)[1]) for name in ("MeLU", "CAVIA")}
-    assert finalists(record, ("MeLU", "CAVIA")) == {"5 ratings": min(errors, key=errors.__getitem__)}
+    errors = {name: sum(min(record.curve(name, seed)[1]) for seed in (0, 1, 2)) for name in ("MeLU", "CAVIA")}
+    assert finalists(record, ("MeLU", "CAVIA")) == {"5 ratings": sorted(errors, key=errors.__getitem__)}
     assert set(finalists(experiments.load("languages"))) == {"1-shot", "1-shot, one script", "5-shot, one script"}
 
 

@@ -65,11 +65,11 @@ def gain(record: Record, method: str, rival: str, test: str | None = None, seed:
     return Gain(Score.of(100 * sign * moves / abs(theirs.mean)), "%")
 
 
-def finalists(record: Record, begins: str | tuple[str, ...] = "", *, without: str = "") -> dict[str, str]:
-    """Return, for each test that validation was like, the learner trained on tasks that validated best.
+def finalists(record: Record, begins: str | tuple[str, ...] = "", *, without: str = "") -> dict[str, list[str]]:
+    """Return, for each test that validation was like, the learners trained on tasks, the best validated first.
 
     Best is the highest (for errors the lowest) validation of a training, averaged over trainings. Nothing that was
-    measured on test tasks is looked at.
+    measured on test tasks is looked at. Learners that were never validated are left out.
 
     Args:
         record: A recorded study.
@@ -82,7 +82,7 @@ def finalists(record: Record, begins: str | tuple[str, ...] = "", *, without: st
     Example:
         >>> from metalearn import experiments
         >>> experiments.finalists(experiments.load("natural"))
-        {'5-way 5-shot': 'Prototypical'}
+        {'5-way 5-shot': ['Prototypical', 'HyperNetwork', 'MAML']}
     """
     found: dict[str, dict[str, float]] = {}
     for label, method in record.methods.items():
@@ -92,7 +92,7 @@ def finalists(record: Record, begins: str | tuple[str, ...] = "", *, without: st
         if peaks and all(map(math.isfinite, peaks)):
             test = method["fit"].get("validate_on") or next(iter(record.tests))
             found.setdefault(test, {})[label] = sum(peaks) / len(peaks)
-    return {test: max(peaks, key=peaks.__getitem__) for test, peaks in found.items()}
+    return {test: sorted(peaks, key=peaks.__getitem__, reverse=True) for test, peaks in found.items()}
 
 
 def _peak(record: Record, label: str, seed: int) -> float:
