@@ -53,7 +53,7 @@ def gain(record: Record, method: str, rival: str, test: str | None = None, seed:
     Example:
         >>> from metalearn import experiments
         >>> print(experiments.gain(experiments.load("ratings"), "MeLU", "fold-in", "5 ratings"))
-        -5.3 ± 0.9 %
+        -5.2 ± 0.9 %
     """
     ours = record.over_seeds(method, test) if seed is None else record.score(method, test, seed=seed)
     theirs = record.over_seeds(rival, test)
