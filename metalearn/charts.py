@@ -192,6 +192,36 @@ def differences(axes: Axes, groups: Mapping[str, Mapping[str, Sequence[float]]],
     axes.set_xlabel(xlabel)
 
 
+def forest(axes: Axes, rows: Sequence[tuple[str, Score, str]], xlabel: str) -> None:
+    """Draw gains with their 95 % intervals, a row each from top to bottom, and a line at none.
+
+    Args:
+        axes: Where to draw.
+        rows: Of each row its label, the gain, and what it is over, which gives the colour and an entry in the legend.
+        xlabel: What the gain is of.
+
+    Example:
+        >>> import torch
+        >>> from matplotlib import pyplot as plt
+        >>> from metalearn import Score
+        >>> from metalearn.charts import forest
+        >>> figure, axes = plt.subplots()
+        >>> forest(axes, [("letters", Score.of(torch.rand(60)), "transfer")], "points")
+        >>> plt.close(figure)
+    """
+    groups = list(dict.fromkeys(group for *_, group in rows))
+    for y, (_, score, group) in enumerate(rows):
+        colour = f"C{groups.index(group)}"
+        axes.errorbar(score.mean, y, xerr=score.ci95, fmt="o", markersize=4, color=colour)
+    for number, group in enumerate(groups):
+        axes.plot([], [], "o", color=f"C{number}", label=group)
+    axes.axvline(0, color="0.4", linewidth=1)
+    axes.set_yticks(range(len(rows)), [label for label, *_ in rows], fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel(xlabel)
+    axes.legend(fontsize=8, title="rival")
+
+
 def accuracies(axes: Axes, groups: Mapping[str, Mapping[str, Score]], chance: float) -> None:
     """Draw scores in percent with their 95 % intervals, one below the other, and a dotted line at chance.
 

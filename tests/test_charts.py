@@ -57,6 +57,16 @@ def test_differences_are_drawn_from_top_to_bottom(axes):
     assert axes.lines[0].get_xdata().tolist() == [0, 2] and axes.lines[2].get_ydata()[0] < axes.lines[0].get_ydata()[0]
 
 
+def test_a_forest_has_a_row_for_each_gain_and_a_colour_for_each_rival(axes):
+    score = Score.of(torch.tensor([1.0, 3.0, 2.0, 2.0]))
+    charts.forest(axes, [("a", score, "law"), ("b", score, "pooled"), ("c", score, "law")], "points")
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b", "c"]
+    drawn = [container.lines[0] for container in axes.containers]
+    assert [list(line.get_xdata()) for line in drawn] == [[2.0]] * 3 and axes.yaxis_inverted()
+    assert drawn[0].get_color() == drawn[2].get_color() != drawn[1].get_color()
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["law", "pooled"]
+
+
 def test_accuracies_are_drawn_in_percent_with_their_intervals_and_chance(axes):
     score = Score.of(torch.tensor([0.5, 0.7, 0.9, 0.7]))
     charts.accuracies(axes, {"5-way": {"MAML": score}}, chance=20)

@@ -167,6 +167,15 @@ def test_inner_steps_are_refused():
 # The families
 
 
+def test_weights_of_linear_problems_have_their_mean_and_spread() -> None:
+    family = LinearProblems(3, noise=0.0, mean=(1.0, -2.0, 0.0), spread=0.5)
+    batch = family.sample(4_000, 1, 3, torch.Generator().manual_seed(0))
+    weights = torch.linalg.solve(batch.query_x, batch.query_y).squeeze(2)
+    kept = weights[torch.linalg.cond(batch.query_x) < 1e3]
+    torch.testing.assert_close(kept.mean(0), torch.tensor([1.0, -2.0, 0.0]), atol=0.03, rtol=0)
+    torch.testing.assert_close(kept.std(0), torch.full((3,), 0.5), atol=0.03, rtol=0)
+
+
 def test_linear_problems_are_what_they_say():
     batch = LinearProblems(3, noise=0.5).sample(4_000, 8, 5, torch.Generator().manual_seed(0))
     weights = torch.linalg.lstsq(batch.query_x, batch.query_y).solution  # exact: queries have no noise, 5 > 3
@@ -202,6 +211,8 @@ def test_families_draw_the_same_from_the_same_state(family):
         (lambda: LinearProblems(0), "n_features must be at least 1"),
         (lambda: LinearProblems(noise=-1.0), "noise must be a standard deviation of at least 0, got -1.0"),
         (lambda: LinearProblems(noise=float("nan")), "noise must be a standard deviation"),
+        (lambda: LinearProblems(spread=-1.0), "spread must be a standard deviation of at least 0, got -1.0"),
+        (lambda: LinearProblems(3, mean=(1.0, 2.0)), "expected one mean, or 3, one for each feature; got 2"),
         (lambda: Ciphers(1), "n_letters must be at least 2, got 1"),
     ],
 )

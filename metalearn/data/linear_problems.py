@@ -16,15 +16,17 @@ from metalearn.samplers import TaskFamily
 class LinearProblems(TaskFamily):
     """A distribution over regression tasks ``y = w @ x``, with noise on the targets of the support.
 
-    Inputs and weights are standard normal. Targets of the query are without noise, so that an error measures what is
-    not known of ``w``: the zero predictor's is ``n_features``.
+    Inputs are standard normal, weights normal. Targets of the query are without noise, so that an error measures what
+    is not known of ``w``: the zero predictor's is ``n_features`` where weights are standard normal.
 
     Args:
         n_features: Size of the inputs.
         noise: Standard deviation of the noise on the support's targets; 0 or more.
+        mean: Mean of the weights over problems: one for all features, or one for each.
+        spread: Their standard deviation over problems; 0 or more.
 
     Raises:
-        ValueError: If a number is below its bound.
+        ValueError: If a number is below its bound, or there are not as many means as features.
 
     Reference:
         Garg, Tsipras, Liang, Valiant: What Can Transformers Learn In-Context? A Case Study of Simple Function Classes,
@@ -38,11 +40,16 @@ class LinearProblems(TaskFamily):
 
     n_features: int = 5
     noise: float = 0.5
+    mean: float | tuple[float, ...] = 0.0
+    spread: float = 1.0
 
     def __post_init__(self) -> None:
         at_least_one(n_features=self.n_features)
-        if not 0 <= self.noise < math.inf:
-            raise ValueError(f"noise must be a standard deviation of at least 0, got {self.noise}")
+        for name in ("noise", "spread"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be a standard deviation of at least 0, got {getattr(self, name)}")
+        if isinstance(self.mean, tuple) and len(self.mean) != self.n_features:
+            raise ValueError(f"expected one mean, or {self.n_features}, one for each feature; got {len(self.mean)}")
 
     def sample(self, n_tasks: int, n_shot: int, n_query: int, generator: torch.Generator | None = None) -> Episode:
         """Draw a batch of problems.
@@ -65,7 +72,8 @@ class LinearProblems(TaskFamily):
         def normal(*shape: int) -> torch.Tensor:
             return torch.randn(shape, generator=generator, device=device)
 
-        weights = normal(n_tasks, self.n_features, 1)
+        mean = torch.as_tensor(self.mean, device=device).reshape(-1, 1)  # [n_features, 1] or [1, 1]
+        weights = mean + self.spread * normal(n_tasks, self.n_features, 1)
         x = normal(n_tasks, n_shot + n_query, self.n_features)
         y = x @ weights
         support_y = y[:, :n_shot] + self.noise * normal(n_tasks, n_shot, 1)
@@ -80,6 +88,6 @@ def linear_problems() -> LinearProblems:
     Example:
         >>> from metalearn.data import linear_problems
         >>> linear_problems()
-        LinearProblems(n_features=5, noise=0.5)
+        LinearProblems(n_features=5, noise=0.5, mean=0.0, spread=1.0)
     """
     return LinearProblems()

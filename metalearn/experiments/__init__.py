@@ -8,17 +8,21 @@ from typing import Any
 
 from metalearn.experiments import _store
 from metalearn.experiments._record import Record
+from metalearn.experiments._rivals import Gain, finalists, gain
 from metalearn.experiments._run import run
 from metalearn.experiments._store import environment
 from metalearn.experiments.study import Fit, Method, Study
 
 __all__ = [
     "Fit",
+    "Gain",
     "Method",
     "Record",
     "Study",
     "analysis",
     "environment",
+    "finalists",
+    "gain",
     "load",
     "names",
     "run",
