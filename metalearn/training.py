@@ -22,6 +22,7 @@ from metalearn.compiled import compile_backward
 from metalearn.distributed import Workers
 from metalearn.evaluation import Score
 from metalearn.learners._base import Learner
+from metalearn.precision import Precision, check_precision, reduced
 from metalearn.runtime import default_seed, progress_bar, stream
 
 __all__ = ["History", "TrainingSample", "cosine", "fit", "read_checkpoint"]
@@ -99,6 +100,7 @@ def fit(
     compile: bool = False,
     backward: Callable[[Any, torch.Generator], Tensor] | None = None,
     workers: Workers | None = None,
+    precision: Precision | None = None,
 ) -> History:
     """Train a learner: at each step draw a batch of tasks, call ``learner.backward``, step the outer optimiser.
 
@@ -138,6 +140,9 @@ def fit(
             as :func:`metalearn.evolution.evolution_backward`; ``None``: the learner's.
         workers: The processes that train together, from :func:`metalearn.distributed.joined`; each draws a batch of its
             own, and process 0 writes the checkpoint. ``None``: this process alone.
+        precision: ``"bf16"``: matrix products and convolutions of the gradient in bfloat16; ``"tf32"``: in TF32, on
+            GPUs; see :func:`metalearn.precision.reduced`. Weights, optimiser and validation stay in float32. ``None``:
+            float32 throughout.
 
     Returns:
         The history; it includes earlier sittings.
@@ -145,7 +150,7 @@ def fit(
     Raises:
         ValueError: If a batch does not fit the learner, the optimiser holds none of the learner's parameters, the
             checkpoint belongs to another run or version, ``before_step`` is given for a compiled gradient, into
-            which the settings are built, or ``backward`` beside ``compile``.
+            which the settings are built, ``backward`` beside ``compile``, or a precision that has no effect here.
         FloatingPointError: If loss or gradient is NaN or infinite; the learner keeps the weights before that step.
         OSError: If a checkpoint cannot be written; the previous one stays whole.
 
@@ -165,6 +170,7 @@ def fit(
         )
     if compile and backward is not None:
         raise ValueError("compile=True compiles the learner's own gradient, got a backward beside it: leave one out")
+    check_precision(precision, learner)
     for name, value in {"validate_every": validate_every, "checkpoint_every": checkpoint_every}.items():
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
@@ -181,6 +187,7 @@ def fit(
         seed=default_seed() if seed is None else seed,
         checkpoint=None if checkpoint is None else Path(checkpoint),
         workers=workers,
+        precision=precision,
     )
     with torch.random.fork_rng(devices=[]):  # the seeds of the steps are not the caller's business
         run.prepare()
@@ -252,6 +259,7 @@ class _Run:
     seed: int
     checkpoint: Path | None
     workers: Workers | None = None
+    precision: Precision | None = None
     history: History = field(default_factory=History)
     best: dict[str, Tensor] | None = None
     best_score: Score | None = None
@@ -264,6 +272,8 @@ class _Run:
         if self.before_step is not None:
             self.before_step(0)  # a run's settings are those of its first step, also where it goes on later
         self.mine = identity(self.learner, self.optimizer, self.schedule, self.max_grad_norm, self.seed)
+        if self.precision is not None:
+            self.mine["precision"] = self.precision
         self.learner.train()
         self.learner.check(self.draw(self.stream("probe")))
         self.measure()
@@ -322,7 +332,8 @@ class _Run:
         for group, lr in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
             group["lr"] = lr if self.schedule is None else lr * self.schedule(self.history.n_steps)
         self.optimizer.zero_grad(set_to_none=True)
-        total = self.backward(batch, generator)
+        with reduced(self.precision, self.device):
+            total = self.backward(batch, generator)
         if self.workers is not None:
             total = self.workers.average(self.learner, total)
         loss = float(total if self.after_backward is None else self.after_backward(total))

@@ -70,14 +70,22 @@ def run(
         >>> experiments.run(experiments.standing()["glyphs"], "MAML", seed=1)  # doctest: +SKIP
         'glyphs, MAML, seed 1: 5,123 of 100,000 steps, the budget of time (600 s)'
     """
-    name = f"{study.name}, {label}, seed {seed}"
     if is_done(study, label, seed, home):
-        return f"{name}: done before"
+        return f"{_name(study, label, seed)}: done before"
+    made = make(study, label, seed, seconds=seconds, device=device, progress=progress)
+    return made if isinstance(made, str) else keep(study, *made, home)
+
+
+def make(
+    study: Study, label: str, seed: int, *, seconds: float | None, device: str | None, progress: bool
+) -> tuple[dict[str, Any], bytes | None] | str:
+    """Train and test one part; return its record and its file of weights, or who else is at it."""
     method, trained = study.methods[label], study.methods[label].weights or label
     folder = folder_of(study, trained, seed)
     with _store.lock(folder / "lock") as mine:
         if not mine:
-            return f"{name}: left to another runner, process {(folder / 'lock').read_text()}, which is at it"
+            holder = (folder / "lock").read_text()
+            return f"{_name(study, label, seed)}: left to another runner, process {holder}, which is at it"
         part = _Part(study, study.methods[trained], seed, folder, pick_device(device), progress)
         training = part.train(seconds)
         learner = part.learner(method)
@@ -93,8 +101,18 @@ def run(
         "rows": rows,
     }
     own_weights = record["weights"] is not None and trained == label
-    _store.gather(study, record, part.weights_file(record) if own_weights else None, home)
-    return f"{name}: {training_text(record)} ({record['cpu_seconds']:.0f} s)"
+    return record, part.weights_file(record) if own_weights else None
+
+
+def keep(study: Study, record: dict[str, Any], weights: bytes | None, home: Path = _store.HERE) -> str:
+    """Add a part to the files of its study, and return in a line what it is."""
+    _store.gather(study, record, weights, home)
+    seconds = f"({record['cpu_seconds']:.0f} s)"
+    return f"{_name(study, record['method'], record['seed'])}: {training_text(record)} {seconds}"
+
+
+def _name(study: Study, label: str, seed: int) -> str:
+    return f"{study.name}, {label}, seed {seed}"
 
 
 def folder_of(study: Study, label: str, seed: int) -> Path:
@@ -178,7 +196,7 @@ class _Part:
         options, test = self.method.training, self.study.validation(self.method)
         validate = self._tasks(self._split("validation"), _without_groups(test))
         score = _comparable(learner, test)
-        learner.how = options.how  # type: ignore[assignment]
+        learner.how, learner.chunk_size = options.how, options.chunk_size  # type: ignore[assignment]
         noted = self.log.validation if self.log else lambda score: score
         return fit(
             learner,
@@ -200,6 +218,7 @@ class _Part:
             seed=self.seed,
             progress=self.progress,
             compile=options.compile,
+            precision=options.precision,  # type: ignore[arg-type]
             backward=None if options.evolution is None else evolution_backward(learner, **options.evolution),
         )
 
