@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
@@ -68,7 +68,8 @@ def reduced(precision: Precision | None, device: torch.device | str = "cpu") -> 
     if precision is None:
         yield
         return
-    switches = (torch.backends.cuda.matmul, torch.backends.cudnn.conv)
+    cudnn: Any = torch.backends.cudnn
+    switches = (torch.backends.cuda.matmul, cudnn.conv)
     before = [switch.fp32_precision for switch in switches]
     try:
         for switch in switches:

@@ -41,7 +41,8 @@ class History:
         validation: ``(step, mean, ci95)`` of each validation.
         best_step: Step of the weights that the learner now has, where there was a validation.
         seconds: Time spent, over all sittings.
-        cpu_seconds: Time of the processor spent on the steps, without validations, over all sittings and threads.
+        cpu_seconds: Time of the processor spent on the steps, without validations, over all sittings and threads; the
+            mean over the processes that train together.
         interrupted: Whether Ctrl-C ended it before its last step.
         stopped: ``"patience"`` or ``"seconds"``, if one of these ended it before its last step.
 
@@ -263,6 +264,8 @@ class _Run:
     history: History = field(default_factory=History)
     best: dict[str, Tensor] | None = None
     best_score: Score | None = None
+    clock: float = 0.0  # of this process
+    asked: bool = False  # to stop
 
     def prepare(self) -> None:
         """Try a batch, measure statistics, and load the checkpoint where there is one."""
@@ -305,17 +308,13 @@ class _Run:
         history, start = self.history, time.perf_counter() - self.history.seconds
         history.interrupted, history.stopped = False, limits.reached(self.history)
         while history.n_steps < limits.n_steps and not history.stopped and not history.interrupted:
-            begun = time.process_time()
-            loss = self.step()
-            history.cpu_seconds += time.process_time() - begun
-            if self.workers is not None:
-                history.cpu_seconds = self.workers.largest(history.cpu_seconds)
+            loss = self.step(interrupted)
             bar.set_postfix(loss=f"{loss:.3g}", refresh=False)
             bar.update()
             step = history.n_steps
             out_of_time = limits.max_seconds is not None and history.cpu_seconds >= limits.max_seconds
             last = step == limits.n_steps or out_of_time
-            history.interrupted = self.any(interrupted()) and not last
+            history.interrupted = self.asked and not last
             if self.validate is not None and (step % limits.validate_every == 0 or last):
                 bar.set_description(self.score(self.validate))
             history.stopped = None if step == limits.n_steps else limits.reached(history)
@@ -323,7 +322,8 @@ class _Run:
             if last or history.stopped or history.interrupted or step % limits.checkpoint_every == 0:
                 self.save()
 
-    def step(self) -> float:
+    def step(self, interrupted: Callable[[], bool]) -> float:
+        begun = time.process_time()
         if self.before_step is not None:
             self.before_step(self.history.n_steps)
         torch.manual_seed(int(torch.randint(2**48, (), generator=self.generator, device=self.generator.device)))
@@ -334,8 +334,9 @@ class _Run:
         self.optimizer.zero_grad(set_to_none=True)
         with reduced(self.precision, self.device):
             total = self.backward(batch, generator)
-        if self.workers is not None:
-            total = self.workers.average(self.learner, total)
+        if self.workers is not None:  # all take the same step, and stop together
+            mine = (self.clock + time.process_time() - begun, float(interrupted()))
+            total, (clock, asked) = self.workers.average(self.learner, total, *mine)
         loss = float(total if self.after_backward is None else self.after_backward(total))
         parameters = [p for p in self.learner.parameters() if p.grad is not None]
         norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
@@ -345,6 +346,11 @@ class _Run:
             clip_grads_with_norm_(parameters, self.max_grad_norm, norm)
         self.optimizer.step()
         self.history.losses.append(loss)
+        self.clock += time.process_time() - begun
+        if self.workers is not None and self.workers.size > 1:
+            self.history.cpu_seconds, self.asked = clock, asked > 0
+        else:
+            self.history.cpu_seconds, self.asked = self.clock, interrupted()
         return loss
 
     def refuse(self, batch: Any, loss: float) -> None:
@@ -373,10 +379,6 @@ class _Run:
             self.best_score, self.history.best_step = score, self.history.n_steps
             self.best = {name: tensor.detach().clone() for name, tensor in self.learner.state_dict().items()}
         return f"validation {score.mean:.3g}"
-
-    def any(self, asked: bool) -> bool:
-        """Return whether any process was asked to stop."""
-        return asked if self.workers is None else self.workers.largest(float(asked)) > 0
 
     def finish(self) -> None:
         """Leave the learner with its best weights, and with the statistics that belong to its weights."""
@@ -415,6 +417,7 @@ class _Run:
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])
         self.history = History(**state["history"])
+        self.clock = self.history.cpu_seconds
         self.best = state["best"]
         if state["best_score"] is not None:
             mean, ci95, n_tasks = state["best_score"]
