@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from metalearn.runtime import stream
 
+_LOST = ("Connection closed by peer", "Connection reset by peer", "Timed out waiting", "Broken pipe")  # gloo's words
 TIMEOUT = timedelta(minutes=10)  # for which the others wait for one
 
 
@@ -139,6 +140,10 @@ def joined(device: torch.device | str = "cpu") -> Iterator[Workers]:
     Args:
         device: Where this process trains; of several GPUs, each process of a machine takes one.
 
+    Raises:
+        ConnectionError: If another process dies, or does not answer for ten minutes.
+        ValueError: If there are more processes than GPUs on this machine.
+
     Example:
         >>> from metalearn.distributed import joined
         >>> with joined() as workers:
@@ -150,10 +155,22 @@ def joined(device: torch.device | str = "cpu") -> Iterator[Workers]:
         yield Workers(device=device)
         return
     if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        device, there = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))), torch.cuda.device_count()
+        if device.index >= there:
+            raise ValueError(
+                f"process {device.index} of this machine has no GPU, there are {there}: lower --nproc-per-node to that,"
+                " or train on the CPU"
+            )
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
     try:
         yield Workers(dist.get_rank(), dist.get_world_size(), device)
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and not any(word in str(error) for word in _LOST):
+            raise
+        raise ConnectionError(
+            "another process of the run ended with an error, which it says itself, or does not answer. The last"
+            f" checkpoint is whole: start all processes again and resume ({str(error).splitlines()[0][:200]})"
+        ) from error
     finally:
         dist.destroy_process_group()

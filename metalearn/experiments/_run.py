@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load
 
 from metalearn._files import write_whole
@@ -143,7 +144,7 @@ class _Part:
     def train(self, seconds: float | None) -> dict[str, Any]:
         """Train to the end, or until ``seconds``, with a test at each snapshot; return what is recorded of it."""
         options = self.method.training
-        if self.state().get("stopped", "cut short") != "cut short":
+        if self.finished():
             return dict(self.state()["training"], stopped=self.state()["stopped"])
         torch.manual_seed(self.seed)
         learner = from_settings(self.method.settings).to(self.device)
@@ -172,6 +173,11 @@ class _Part:
         write_whole(self.folder / "weights.safetensors", lambda file: file.write(content))
         self.keep(training=training, stopped=stopped)
         return training
+
+    def finished(self) -> bool:
+        """Return whether the training ended before, and its weights are there."""
+        ended = self.state().get("stopped", "cut short") != "cut short"
+        return ended and (self.folder / "weights.safetensors").exists()
 
     def _segments(self, learner: Learner, limit: float) -> tuple[History, str]:
         """Fit as far as each snapshot, test, and go on to the limit; return the history and what ended it."""
@@ -249,7 +255,7 @@ class _Part:
         """Return the trained learner, or another method with its weights, ready to be tested."""
         torch.manual_seed(self.seed)
         learner = from_settings(method.settings)
-        learner.load_state_dict(load((self.folder / "weights.safetensors").read_bytes()))
+        learner.load_state_dict(read_weights(self.folder / "weights.safetensors"))
         if method.training.channels_last:
             learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         learner.how = method.training.how  # type: ignore[assignment]
@@ -346,7 +352,21 @@ class _Part:
         header = {key: record[key] for key in ("method", "seed", "n_steps", "training_digest")}
         header |= {"study": self.study.name, "settings": self.method.settings}
         header["revision"] = getattr(known_learners()[self.method.learner], "revision", 1)
-        return _store.pack_weights(load((self.folder / "weights.safetensors").read_bytes()), header)
+        return _store.pack_weights(read_weights(self.folder / "weights.safetensors"), header)
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Return the weights in a file.
+
+    Raises:
+        ValueError: If it was cut.
+    """
+    try:
+        return load(path.read_bytes())
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} is no whole file of weights ({error}): delete it and go on with the run, which writes it again"
+        ) from error
 
 
 def _split(data: str, name: str) -> Any:

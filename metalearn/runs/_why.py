@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from typing import Any
 
 
@@ -14,12 +15,13 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def out_of_memory(error: BaseException) -> str:
     """Return what to do where memory ran out."""
-    said = " ".join(str(error).split(". ")[0].split())
+    wanted = re.search(r"[Tt]ried to allocate ([\d.]+ \w+)", str(error))
+    said = f"asked for {wanted[1]}" if wanted else type(error).__name__
     return (
         "out of memory: lower --tasks, --query or --way (n_tasks, n_query, n_way in a study); or keep the numbers, and"
         " have fewer tasks in memory at once, --set fit.chunk_size=1 or fit.how=loop, or recompute the inner loop in"
         " place of storing it, --set learner_args.recompute=true"
-        f" ({said or type(error).__name__})"
+        f" ({said})"
     )
 
 
