@@ -207,7 +207,7 @@ def main() -> None:
     speed = speed_of(found["sizes"])
     rows = [row(name, measured, n_tasks, speed) for name, (measured, n_tasks) in found["workloads"].items()]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    how = {
+    how: dict[str, Any] = {
         "n_turns": N_TURNS,
         "cores": cores,
         "load_before": before,
