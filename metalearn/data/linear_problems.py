@@ -51,6 +51,13 @@ class LinearProblems(TaskFamily):
         if isinstance(self.mean, tuple) and len(self.mean) != self.n_features:
             raise ValueError(f"expected one mean, or {self.n_features}, one for each feature; got {len(self.mean)}")
 
+    def __repr__(self) -> str:
+        """Return the problems as code, without what is standard normal: studies are known by it."""
+        shown: dict[str, object] = {"n_features": self.n_features, "noise": self.noise}
+        shown |= {} if self.mean == 0 else {"mean": self.mean}
+        shown |= {} if self.spread == 1 else {"spread": self.spread}
+        return f"LinearProblems({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
     def sample(self, n_tasks: int, n_shot: int, n_query: int, generator: torch.Generator | None = None) -> Episode:
         """Draw a batch of problems.
 
@@ -88,6 +95,6 @@ def linear_problems() -> LinearProblems:
     Example:
         >>> from metalearn.data import linear_problems
         >>> linear_problems()
-        LinearProblems(n_features=5, noise=0.5, mean=0.0, spread=1.0)
+        LinearProblems(n_features=5, noise=0.5)
     """
     return LinearProblems()
