@@ -19,7 +19,7 @@ from metalearn import Score, experiments
 from metalearn.experiments import Study, standing
 from metalearn.experiments._record import Record, training_text
 from metalearn.experiments._run import is_done
-from metalearn.runs._checks import nearest
+from metalearn.runs.plan import nearest
 
 app = typer.Typer(no_args_is_help=True, help="The recorded studies of the package.")
 Name = Annotated[str, typer.Argument(help="Of the study; `metalearn study list` shows them.")]
