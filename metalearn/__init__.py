@@ -9,7 +9,7 @@ from metalearn.sampling import sample_episodes, sample_pairs, sample_triplets
 from metalearn.training import History, fit
 from metalearn.vectorize import over_tasks
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 __all__ = [
     "Batch",
     "Episode",
