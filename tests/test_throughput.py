@@ -74,11 +74,10 @@ def test_the_record_says_under_what_conditions(record):
 
 
 def test_the_model_beside_what_two_processes_reach(record):
-    """It is near on long steps; on short ones too hopeful, since it knows nothing of waiting for a core."""
-    *short, long = record["rows"]
-    assert abs(long["speedup"]["middle"] / long["predicted"] - 1) < 0.1
-    for row in short:
-        assert row["speedup"]["high"] < 1 < 1.5 < row["predicted"]
+    """It is too hopeful, least so on long steps, since it knows nothing of packing and of waiting."""
+    long = record["rows"][-1]
+    plain, compiled, images = (row["speedup"]["middle"] / row["predicted"] for row in record["rows"])
+    assert compiled < 0.7 < plain < images < 1
     again = (
         2
         * scaling(
@@ -169,8 +168,10 @@ def test_the_page_shows_the_recorded_speeds(record):
     assert f"a step of {1000 * long['together']['step_seconds']:.0f} ms on images" in words
     assert f"a small network takes {1000 * short['alone']['step_seconds']:.1f} ms" in words
     assert f"10,000 bytes took {1000 * dict(link['sizes'])[10_000]:.2f} ms" in words
+    explained = 1000 * sum(record["rows"][-1]["together"][key] for key in ("all_reduce_seconds", "wait_seconds"))
+    assert explained < gaps[-1] / 2
     beside = sorted(row["speedup_beside"]["middle"] for row in record["rows"])
-    assert f"{beside[0]:.2f} to {beside[-1]:.2f} times the work of one" in words and beside[0] > 2
+    assert f"{beside[0]:.2f} to {beside[-1]:.2f} times the work of one" in words
 
 
 def test_the_page_shows_the_recorded_angles():

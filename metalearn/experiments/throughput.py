@@ -2,9 +2,9 @@
 
 python -m metalearn.experiments.throughput     measure again and write the record (two minutes)
 
-The processes share the machine's processors with whatever else runs, so that conditions take turns, and ratios are
-taken turn by turn: one process alone, while the other sleeps; two that do not average; two that do; and two that do,
-with a barrier before the average, which tells waiting from sending.
+Stop all other programs first: a process that waits for the other loses its core to them. Conditions take turns, and
+ratios are taken turn by turn: one process alone, while the other sleeps; two that do not average; two that do; and two
+that do, with a barrier before the average, which tells waiting from sending.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ N_TURNS, TURN_SECONDS = 15, 0.3
 SIZES = (8, 1_000, 10_000, 100_000, 1_000_000, 10_000_000)  # bytes
 CONDITIONS = ("alone", "beside", "together", "parted")
 NOTE = (
-    "Two processes of one thread each on a machine of two cores, which other programs used at the same time; alone,"
+    "Two processes of one thread each on a machine of two cores, on which other programs were stopped meanwhile; alone,"
     " beside and together took turns, and ratios are of the same turn. No GPU was there: nccl was written and not run."
 )
 
