@@ -35,6 +35,7 @@ STANDING = (  # the order of the queue; a file here for each
     "evolution",
     *("bandits", "games", "navigation"),
     *("unlabelled", "semi_supervised", "omniglot_unlabelled"),
+    *("table_glyphs", "table_omniglot", "table_official", "table_natural"),
     *("dynamics_pendulum", "dynamics_cart_pole", "dynamics_lane"),
 )
 
