@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from importlib import import_module
 from typing import Any
 
 from metalearn.experiments import _store
+from metalearn.experiments._overview import Overview
 from metalearn.experiments._record import Record
 from metalearn.experiments._run import run
 from metalearn.experiments._store import environment
@@ -15,6 +15,7 @@ from metalearn.experiments.study import Fit, Method, Study
 __all__ = [
     "Fit",
     "Method",
+    "Overview",
     "Record",
     "Study",
     "analysis",
@@ -85,12 +86,10 @@ def analysis(name: str) -> dict[str, Any]:
     """Return a recorded analysis that is no comparison on episodes, as plain data, with seeds and hardware.
 
     Args:
-        name: ``"heart"``, ``"cells"``, ``"labelling"``, ``"explanation"`` or ``"architectures"``, which
-            ``python -m metalearn.experiments.heart`` makes, and so on.
-        name: ``"heart"``, ``"cells"``, ``"labelling"``, ``"costs"``, ``"compression"``, ``"adapters"`` or
-            ``"hardware"``, which ``python -m metalearn.experiments.heart`` makes, and so on.
-        name: ``"heart"``, ``"cells"``, ``"labelling"`` or ``"control"``, made by the module of that name:
-            ``python -m metalearn.experiments.heart``.
+        name: That of the module which makes it: ``python -m metalearn.experiments.heart`` makes ``"heart"``, and so
+            do ``"cells"``, ``"labelling"``, ``"control"``, ``"costs"``, ``"compression"``, ``"adapters"``,
+            ``"hardware"``, ``"explanation"``, ``"architectures"`` and ``"table_costs"``; ``"tools"`` was written by
+            hand.
 
     Raises:
         ValueError: If there is no such analysis; the message lists the known ones.
@@ -103,5 +102,4 @@ def analysis(name: str) -> dict[str, Any]:
     paths = {path.stem: path for path in (_store.HERE / "analyses").glob("*.json")}
     if name not in paths:
         raise ValueError(f"no recorded analysis {name!r}; known: {sorted(paths)}")
-    content: dict[str, Any] = json.loads(paths[name].read_text(encoding="utf-8"))
-    return content
+    return _store.read_analysis(name)
