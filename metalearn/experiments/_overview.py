@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from metalearn import tables
+from metalearn import plotting, tables
 from metalearn.evaluation import Score
 from metalearn.experiments import _store
 from metalearn.experiments._published import LEFT_OUT, OMNIGLOT, TESTS
@@ -95,6 +95,21 @@ class Overview:
         found = {method: self.score(method, source, test) for method in self.methods}
         return {method: score for method, score in found.items() if score is not None}
 
+    def agreement(self, test: str = "5-way 1-shot") -> dict[str, dict[str, float]]:
+        """Return Kendall's tau between the rankings of methods on each two sources, over the methods that both have.
+
+        Where fewer than two methods are shared there is no ranking, and tau is NaN.
+
+        Example:
+            >>> from metalearn import experiments
+            >>> experiments.Overview().agreement()["glyphs"]["glyphs"]
+            1.0
+        """
+        columns, found = {name: self.scores(name, test) for name in self.records}, {}
+        for one, rows in columns.items():
+            found[one] = {two: _tau(rows, others) for two, others in columns.items()}
+        return found
+
     def training(self, method: str, source: str = "glyphs", test: str = "5-way 1-shot") -> dict[str, Any] | None:
         """Return how a method was trained with its first seed: ``"n_steps"``, ``"cpu_seconds"``, ``"stopped"``."""
         parts = self.records[source].parts(self.label(method, source, test)) if source in self.records else []
@@ -110,7 +125,8 @@ class Overview:
         own = (kind, f"{method}, {test.split()[0]}")
         row: dict[str, Any] = self._costs.get(own) or self._costs.get((kind, method), {})
         part = self.training(method, source, test)
-        found = {key: row[key] for key in ("parameters", "norm") if key in row} | row.get("tests", {}).get(test, {})
+        found: dict[str, Any] = {key: row[key] for key in ("parameters", "norm") if key in row}
+        found |= row.get("tests", {}).get(test, {})
         if part is not None and "step_operations" in row:
             found["training_operations"] = part["n_steps"] * row["step_operations"]
         return found
@@ -132,6 +148,16 @@ class Overview:
             return Cell()
         notes = (paper["note"],) if paper["note"] else ()
         return Cell(f"{mean:.1f}" + (f" ± {half:.1f}" if half else ""), mean, notes)
+
+    def seeds(self, source: str = "glyphs", test: str = "5-way 1-shot") -> Any:
+        """Return a table of the methods of which more than one training is recorded: their spread, and the interval."""
+        rows = []
+        for method, score in self.scores(source, test).items():
+            means = [100 * one.mean for one in self.by_seed(method, source, test).values()]
+            if len(means) > 1:
+                spread = f"{min(means):.1f} to {max(means):.1f}"
+                rows.append([method, len(means), spread, f"± {100 * score.ci95:.1f}"])
+        return plotting.table(["method", "seeds", "spread over seeds, %", "interval over tasks, %"], rows)
 
     def table(self, *sources: str) -> Any:
         """Return the table as a notebook shows it; on a page of the book its columns sort.
@@ -166,6 +192,15 @@ class Overview:
             number = value / scale if isinstance(value, int | float) else None
             cells.append(Cell(str(value or "")) if number is None else Cell(pattern.format(number), number))
         return cells
+
+
+def _tau(first: dict[str, Score], second: dict[str, Score]) -> float:
+    from scipy.stats import kendalltau
+
+    shared = [method for method in first if method in second]
+    if len(shared) < 2:
+        return float("nan")
+    return float(kendalltau([first[m].mean for m in shared], [second[m].mean for m in shared]).statistic)
 
 
 COSTS: dict[str, tuple[str, float, str]] = {  # columns: key, unit, format
