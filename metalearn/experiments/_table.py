@@ -54,7 +54,9 @@ def table(
 def _by_features(conv4: Callable[..., dict[str, Any]], n_classes: int) -> dict[str, Method]:
     """Return the learners that take any number of classes: they compare, or write a classifier, in one go."""
     encoder, of_all = {"encoder": conv4()}, {"n_classes": n_classes}
-    maps = {"channels": 32, "norm": "frozen"}
+    maps: dict[str, Any] = {"channels": 32, "norm": "frozen"}
+    if "image_size" in conv4()["config"]:
+        maps["map_size"] = conv4()["config"]["image_size"] // 4
     relation = {"encoder": conv4(downsample="maps"), "relation": {"network": "RelationModule", "config": maps}}
     views = {"kind": "views", "batch_size": 120, "augment": AUGMENT}
     return {
