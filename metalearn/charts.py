@@ -409,7 +409,7 @@ def ranked(axes: Axes, scores: Mapping[str, Score], chance: float | None = None)
 def trade_off(axes: Axes, choices: Mapping[str, tuple[float, Score]], xlabel: str) -> None:
     """Draw accuracies in percent against what they cost, on a logarithmic axis, and the line of what none dominates.
 
-    Choices on the line are named in order, beside the axes.
+    Choices on the line are named beside the axes, the cheapest first, with cost and accuracy.
 
     Args:
         axes: Where to draw.
@@ -431,10 +431,8 @@ def trade_off(axes: Axes, choices: Mapping[str, tuple[float, Score]], xlabel: st
         axes.errorbar(cost, 100 * score.mean, 100 * score.ci95, fmt="o", color=colour, ms=5 if name in front else 4)
     steps = [(choices[name][0], 100 * choices[name][1].mean) for name in front]
     axes.step(*zip(*steps, strict=True), where="post", color=COLOURS["MAML"], lw=1)
-    for number, (x, y) in enumerate(steps, 1):
-        axes.annotate(str(number), (x, y), xytext=(-4, 7), textcoords="offset points", fontsize=9, ha="right")
     axes.set(xscale="log", xlabel=xlabel, ylabel="accuracy in %")
-    names = "\n".join(f"{number}  {name}" for number, name in enumerate(front, 1))
+    names = "\n".join(f"{name}\n  {x:.3g}: {y:.1f} %" for name, (x, y) in zip(front, steps, strict=True))
     axes.text(1.02, 1, names, transform=axes.transAxes, va="top", fontsize=8)
 
 
@@ -461,6 +459,7 @@ def places(axes: Axes, rankings: Mapping[str, Mapping[str, float]], far: int = 4
         axes.plot(range(last + 1), heights, "o-", color=colour, lw=1.2, ms=4)
         axes.annotate(method, (last + 0.04, heights[-1]), va="center", fontsize=8)
     axes.set_xticks(range(last + 1), list(rankings))
+    axes.set_yticks(range(1, len(orders[-1]) + 1, 3))
     axes.set(ylabel="place", xlim=(-0.1, 1.9 * last), ylim=(len(orders[-1]) + 0.5, 0.5))
 
 

@@ -166,7 +166,7 @@ def test_the_line_of_a_trade_off_joins_what_none_dominates(axes):
     charts.trade_off(axes, {"best": (9.0, best), "beaten": (2.0, beaten), "cheap": (1.0, cheap)}, "ms")
     (line,) = [line for line in axes.lines if line.get_drawstyle() == "steps-post"]
     assert line.get_xdata().tolist() == [1, 9] and line.get_ydata().tolist() == pytest.approx([50, 90])
-    assert axes.texts[-1].get_text() == "1  cheap\n2  best" and axes.get_xscale() == "log"
+    assert axes.texts[-1].get_text() == "cheap\n  1: 50.0 %\nbest\n  9: 90.0 %" and axes.get_xscale() == "log"
 
 
 def test_a_grid_shows_its_numbers_and_leaves_gaps_empty(axes):

@@ -180,7 +180,8 @@ class Overview:
         for name in names:
             part = self.training(method, name) or {}
             cells += [self.cell(method, name, test) for test in TESTS]
-            cells.append(Cell(training_text(part), part["n_steps"]) if part else Cell())
+            steps, _, ended = training_text(part).partition(", ") if part else ("", "", "")
+            cells.append(Cell(steps, part["n_steps"], (ended,) if ended else ()) if part else Cell())
             cells += [self.printed(method, test) for test in (TESTS if name == PRINTED else ())]
         return cells
 
