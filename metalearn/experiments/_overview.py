@@ -21,7 +21,7 @@ SOURCES = {
     "photographs": "table_natural",
 }
 PRINTED = "Omniglot, Vinyals' split"  # the source whose split is closest to the papers'
-POLICIES = {"frozen": "frozen", "support": "support set", "none": "none"}
+LEAST = 5  # methods of a ranking
 
 
 class Overview:
@@ -98,11 +98,11 @@ class Overview:
     def agreement(self, test: str = "5-way 1-shot") -> dict[str, dict[str, float]]:
         """Return Kendall's tau between the rankings of methods on each two sources, over the methods that both have.
 
-        Where fewer than two methods are shared there is no ranking, and tau is NaN.
+        Where fewer than five methods are shared, that is no ranking to speak of, and tau is NaN.
 
         Example:
             >>> from metalearn import experiments
-            >>> experiments.Overview().agreement()["glyphs"]["glyphs"]
+            >>> round(experiments.Overview().agreement()["glyphs"]["glyphs"], 3)
             1.0
         """
         columns, found = {name: self.scores(name, test) for name in self.records}, {}
@@ -199,7 +199,7 @@ def _tau(first: dict[str, Score], second: dict[str, Score]) -> float:
     from scipy.stats import kendalltau
 
     shared = [method for method in first if method in second]
-    if len(shared) < 2:
+    if len(shared) < LEAST:
         return float("nan")
     return float(kendalltau([first[m].mean for m in shared], [second[m].mean for m in shared]).statistic)
 
