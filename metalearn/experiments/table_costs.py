@@ -25,7 +25,6 @@ from metalearn.learners import Learner
 from metalearn.learners._settings import from_settings
 
 N_TURNS, N_THREADS = 15, 1
-SKIPPED = {("photographs", "Relation")}  # built for the maps of 28 pixels
 STUDIES = {"glyphs": table_glyphs.STUDY, "photographs": table_natural.STUDY}
 
 
@@ -74,8 +73,6 @@ def main() -> None:
     for data, study in STUDIES.items():
         works = {}
         for label in study.methods:
-            if (data, label) in SKIPPED:
-                continue
             row, work_on = counted(study, label)
             rows.append({"data": data, **row})
             works.update({(label, test): work_on(test) for test in row["tests"] if test == "5-way 1-shot"})
