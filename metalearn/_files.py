@@ -15,6 +15,9 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
         path: Where the file shall lie; its folder is made where it is missing.
         write: Called with the open file.
 
+    Raises:
+        OSError: If it cannot be written; it names the file, and an earlier one is untouched.
+
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -30,5 +33,9 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error  # a full disk does not say which file
     finally:
         temporary.unlink(missing_ok=True)

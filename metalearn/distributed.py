@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from metalearn.runtime import stream
 
+_LOST = ("Connection closed by peer", "Connection reset by peer", "Timed out waiting", "Broken pipe")  # gloo's words
 TIMEOUT = timedelta(minutes=10)  # for which the others wait for one
 
 
@@ -54,31 +55,38 @@ class Workers:
         seed = int(torch.randint(2**48, (), generator=generator, device=generator.device))
         return stream(seed, f"worker {self.rank}", generator.device)
 
-    def average(self, module: nn.Module, loss: Tensor) -> Tensor:
+    def average(self, module: nn.Module, loss: Tensor, *numbers: float) -> tuple[Tensor, list[float]]:
         """Put the mean over processes into ``.grad`` of each trained parameter, and return the mean loss.
 
-        One process with a loss or a gradient that is no number gives all of them one, so that all stop.
+        One process with a loss or a gradient that is no number gives all of them one, so that all stop. All that the
+        processes have to agree on travels in one message, since small ones cost as much as large ones.
 
         Args:
             module: The learner, after ``backward``.
             loss: This process's loss, a scalar.
+            *numbers: Others of this process.
+
+        Returns:
+            The mean loss, and the mean of each of the numbers.
         """
         if self.size == 1:
-            return loss
+            return loss, list(numbers)
         parts = [parameter for parameter in module.parameters() if parameter.requires_grad]
         for parameter in parts:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         grads = [parameter.grad for parameter in parts if parameter.grad is not None]
-        flat = torch.cat([*(grad.flatten().to(torch.float64) for grad in grads), loss.detach().double().reshape(1)])
+        others = torch.tensor(numbers, dtype=torch.float64, device=loss.device)
+        flat = torch.cat([*(grad.flatten().to(torch.float64) for grad in grads), loss.detach().double()[None], others])
         dist.all_reduce(flat)
         flat /= self.size
-        for grad, mean in zip(grads, torch.split(flat[:-1], [grad.numel() for grad in grads]), strict=True):
+        *means, total, agreed = torch.split(flat, [*(grad.numel() for grad in grads), 1, len(numbers)])
+        for grad, mean in zip(grads, means, strict=True):
             grad.copy_(mean.view_as(grad))
-        return flat[-1].to(loss.dtype)
+        return total[0].to(loss.dtype), agreed.tolist()
 
     def largest(self, value: float) -> float:
-        """Return the largest of all processes' values: clocks and requests to stop, on which all have to agree."""
+        """Return the largest of all processes' values."""
         if self.size == 1:
             return value
         found = torch.tensor([value], dtype=torch.float64, device=self.device)
@@ -132,6 +140,10 @@ def joined(device: torch.device | str = "cpu") -> Iterator[Workers]:
     Args:
         device: Where this process trains; of several GPUs, each process of a machine takes one.
 
+    Raises:
+        ConnectionError: If another process dies, or does not answer for ten minutes.
+        ValueError: If there are more processes than GPUs on this machine.
+
     Example:
         >>> from metalearn.distributed import joined
         >>> with joined() as workers:
@@ -143,10 +155,22 @@ def joined(device: torch.device | str = "cpu") -> Iterator[Workers]:
         yield Workers(device=device)
         return
     if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        device, there = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))), torch.cuda.device_count()
+        if device.index >= there:
+            raise ValueError(
+                f"process {device.index} of this machine has no GPU, there are {there}: lower --nproc-per-node to that,"
+                " or train on the CPU"
+            )
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
     try:
         yield Workers(dist.get_rank(), dist.get_world_size(), device)
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and not any(word in str(error) for word in _LOST):
+            raise
+        raise ConnectionError(
+            "another process of the run ended with an error, which it says itself, or does not answer. The last"
+            f" checkpoint is whole: start all processes again and resume ({str(error).splitlines()[0][:200]})"
+        ) from error
     finally:
         dist.destroy_process_group()

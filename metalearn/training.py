@@ -22,6 +22,7 @@ from metalearn.compiled import compile_backward
 from metalearn.distributed import Workers
 from metalearn.evaluation import Score
 from metalearn.learners._base import Learner
+from metalearn.precision import Precision, check_precision, reduced
 from metalearn.runtime import default_seed, progress_bar, stream
 
 __all__ = ["History", "TrainingSample", "cosine", "fit", "read_checkpoint"]
@@ -40,7 +41,8 @@ class History:
         validation: ``(step, mean, ci95)`` of each validation.
         best_step: Step of the weights that the learner now has, where there was a validation.
         seconds: Time spent, over all sittings.
-        cpu_seconds: Time of the processor spent on the steps, without validations, over all sittings and threads.
+        cpu_seconds: Time of the processor spent on the steps, without validations, over all sittings and threads; the
+            mean over the processes that train together.
         interrupted: Whether Ctrl-C ended it before its last step.
         stopped: ``"patience"`` or ``"seconds"``, if one of these ended it before its last step.
 
@@ -99,6 +101,7 @@ def fit(
     compile: bool = False,
     backward: Callable[[Any, torch.Generator], Tensor] | None = None,
     workers: Workers | None = None,
+    precision: Precision | None = None,
 ) -> History:
     """Train a learner: at each step draw a batch of tasks, call ``learner.backward``, step the outer optimiser.
 
@@ -138,6 +141,9 @@ def fit(
             as :func:`metalearn.evolution.evolution_backward`; ``None``: the learner's.
         workers: The processes that train together, from :func:`metalearn.distributed.joined`; each draws a batch of its
             own, and process 0 writes the checkpoint. ``None``: this process alone.
+        precision: ``"bf16"``: matrix products and convolutions of the gradient in bfloat16; ``"tf32"``: in TF32, on
+            GPUs; see :func:`metalearn.precision.reduced`. Weights, optimiser and validation stay in float32. ``None``:
+            float32 throughout.
 
     Returns:
         The history; it includes earlier sittings.
@@ -145,7 +151,7 @@ def fit(
     Raises:
         ValueError: If a batch does not fit the learner, the optimiser holds none of the learner's parameters, the
             checkpoint belongs to another run or version, ``before_step`` is given for a compiled gradient, into
-            which the settings are built, or ``backward`` beside ``compile``.
+            which the settings are built, ``backward`` beside ``compile``, or a precision that has no effect here.
         FloatingPointError: If loss or gradient is NaN or infinite; the learner keeps the weights before that step.
         OSError: If a checkpoint cannot be written; the previous one stays whole.
 
@@ -165,6 +171,7 @@ def fit(
         )
     if compile and backward is not None:
         raise ValueError("compile=True compiles the learner's own gradient, got a backward beside it: leave one out")
+    check_precision(precision, learner)
     for name, value in {"validate_every": validate_every, "checkpoint_every": checkpoint_every}.items():
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
@@ -181,6 +188,7 @@ def fit(
         seed=default_seed() if seed is None else seed,
         checkpoint=None if checkpoint is None else Path(checkpoint),
         workers=workers,
+        precision=precision,
     )
     with torch.random.fork_rng(devices=[]):  # the seeds of the steps are not the caller's business
         run.prepare()
@@ -252,9 +260,12 @@ class _Run:
     seed: int
     checkpoint: Path | None
     workers: Workers | None = None
+    precision: Precision | None = None
     history: History = field(default_factory=History)
     best: dict[str, Tensor] | None = None
     best_score: Score | None = None
+    clock: float = 0.0  # of this process
+    asked: bool = False  # to stop
 
     def prepare(self) -> None:
         """Try a batch, measure statistics, and load the checkpoint where there is one."""
@@ -264,6 +275,8 @@ class _Run:
         if self.before_step is not None:
             self.before_step(0)  # a run's settings are those of its first step, also where it goes on later
         self.mine = identity(self.learner, self.optimizer, self.schedule, self.max_grad_norm, self.seed)
+        if self.precision is not None:
+            self.mine["precision"] = self.precision
         self.learner.train()
         self.learner.check(self.draw(self.stream("probe")))
         self.measure()
@@ -295,17 +308,13 @@ class _Run:
         history, start = self.history, time.perf_counter() - self.history.seconds
         history.interrupted, history.stopped = False, limits.reached(self.history)
         while history.n_steps < limits.n_steps and not history.stopped and not history.interrupted:
-            begun = time.process_time()
-            loss = self.step()
-            history.cpu_seconds += time.process_time() - begun
-            if self.workers is not None:
-                history.cpu_seconds = self.workers.largest(history.cpu_seconds)
+            loss = self.step(interrupted)
             bar.set_postfix(loss=f"{loss:.3g}", refresh=False)
             bar.update()
             step = history.n_steps
             out_of_time = limits.max_seconds is not None and history.cpu_seconds >= limits.max_seconds
             last = step == limits.n_steps or out_of_time
-            history.interrupted = self.any(interrupted()) and not last
+            history.interrupted = self.asked and not last
             if self.validate is not None and (step % limits.validate_every == 0 or last):
                 bar.set_description(self.score(self.validate))
             history.stopped = None if step == limits.n_steps else limits.reached(history)
@@ -313,7 +322,8 @@ class _Run:
             if last or history.stopped or history.interrupted or step % limits.checkpoint_every == 0:
                 self.save()
 
-    def step(self) -> float:
+    def step(self, interrupted: Callable[[], bool]) -> float:
+        begun = time.process_time()
         if self.before_step is not None:
             self.before_step(self.history.n_steps)
         torch.manual_seed(int(torch.randint(2**48, (), generator=self.generator, device=self.generator.device)))
@@ -322,9 +332,11 @@ class _Run:
         for group, lr in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
             group["lr"] = lr if self.schedule is None else lr * self.schedule(self.history.n_steps)
         self.optimizer.zero_grad(set_to_none=True)
-        total = self.backward(batch, generator)
-        if self.workers is not None:
-            total = self.workers.average(self.learner, total)
+        with reduced(self.precision, self.device):
+            total = self.backward(batch, generator)
+        if self.workers is not None:  # all take the same step, and stop together
+            mine = (self.clock + time.process_time() - begun, float(interrupted()))
+            total, (clock, asked) = self.workers.average(self.learner, total, *mine)
         loss = float(total if self.after_backward is None else self.after_backward(total))
         parameters = [p for p in self.learner.parameters() if p.grad is not None]
         norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
@@ -334,6 +346,11 @@ class _Run:
             clip_grads_with_norm_(parameters, self.max_grad_norm, norm)
         self.optimizer.step()
         self.history.losses.append(loss)
+        self.clock += time.process_time() - begun
+        if self.workers is not None and self.workers.size > 1:
+            self.history.cpu_seconds, self.asked = clock, asked > 0
+        else:
+            self.history.cpu_seconds, self.asked = self.clock, interrupted()
         return loss
 
     def refuse(self, batch: Any, loss: float) -> None:
@@ -362,10 +379,6 @@ class _Run:
             self.best_score, self.history.best_step = score, self.history.n_steps
             self.best = {name: tensor.detach().clone() for name, tensor in self.learner.state_dict().items()}
         return f"validation {score.mean:.3g}"
-
-    def any(self, asked: bool) -> bool:
-        """Return whether any process was asked to stop."""
-        return asked if self.workers is None else self.workers.largest(float(asked)) > 0
 
     def finish(self) -> None:
         """Leave the learner with its best weights, and with the statistics that belong to its weights."""
@@ -404,6 +417,7 @@ class _Run:
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])
         self.history = History(**state["history"])
+        self.clock = self.history.cpu_seconds
         self.best = state["best"]
         if state["best_score"] is not None:
             mean, ci95, n_tasks = state["best_score"]

@@ -3,8 +3,11 @@
 import csv
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +16,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from typer.main import get_command
 from typer.testing import CliRunner
 
 from metalearn import Pool, Score
-from metalearn.cli import app, recorded
+from metalearn.cli import app, main, recorded
 from metalearn.data import digits, glyphs, own
 from metalearn.experiments import Study, standing
 from metalearn.runs import Log, open_run, plan, read_settings
@@ -208,6 +212,55 @@ def test_what_is_no_run_is_refused(tmp_path, run):
         open_run("maml/glyph")
     with pytest.raises(ValueError, match="did you mean 'maml'"):
         open_run("mamll/glyphs")
+
+
+def test_weights_that_were_cut_are_refused_and_made_again(tmp_path, run):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    path = folder / "weights.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:300])
+    assert "weights.safetensors is no whole file of weights" in call("evaluate", folder, code=1)
+    path.unlink()
+    call("train", "--resume", "--out", folder, "--quiet", "--device", "cpu")
+    again, before = load_file(path), load_file(run / "weights.safetensors")
+    assert all(torch.equal(again[name], before[name]) for name in before)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "MemoryError"),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has"), "asked for 2.00 GiB"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 64 bytes."),
+            "asked for 64 bytes",
+        ),
+    ],
+)
+def test_out_of_memory_says_what_to_lower(monkeypatch, error, said):
+    def fails(**how):
+        raise error
+
+    monkeypatch.setattr("metalearn.cli.app", fails)
+    with pytest.raises(SystemExit) as caught:
+        main()
+    message = str(caught.value)
+    assert message.startswith("metalearn: out of memory: lower --tasks, --query or --way") and said in message
+    for setting in ("fit.chunk_size=1", "fit.how=loop", "learner_args.recompute=true"):
+        name, value = setting.split(".")[1].split("=")
+        assert setting in message  # and it is one
+        section = {name: tomllib.loads(f"v = {value}")["v"] if value != "loop" else value}
+        plan("MAML", "glyphs", **{setting.split(".")[0]: section})
+
+
+def test_an_error_of_the_program_is_not_hidden(monkeypatch):
+    def fails(**how):
+        raise RuntimeError("a shape")
+
+    monkeypatch.setattr("metalearn.cli.app", fails)
+    with pytest.raises(RuntimeError, match="a shape"):
+        main()
 
 
 def test_a_device_that_is_not_there(tmp_path):
@@ -410,7 +463,7 @@ SAID = [
 
 @pytest.mark.parametrize("line", SAID)
 def test_commands_on_pages_are_understood(line):
-    words = line.removeprefix("torchrun --nproc-per-node 2 -m ").split()[1:]
+    words = re.sub("^torchrun .* -m ", "", line).split()[1:]
     command = get_command(app)
     while words and words[0] in getattr(command, "commands", {}):
         command = command.commands[words.pop(0)]

@@ -118,6 +118,7 @@ def test_a_killed_process_ends_the_run_and_leaves_a_whole_checkpoint(tmp_path):
         ok=False,
     )
     assert done.returncode != 0
+    assert "another process of the run ended with an error" in done.stderr and "resume" in done.stderr
     assert len(read_checkpoint(tmp_path / "run.pt")["history"]["losses"]) == 4
 
 
@@ -165,3 +166,37 @@ def test_the_command_trains_in_two_processes_and_goes_on_in_one(tmp_path):
     assert done.stdout.count("test: ") == 1
     said = CliRunner().invoke(app, ["train", "--resume", "--out", str(tmp_path / "run"), "--quiet", "--device", "cpu"])
     assert said.exit_code == 0 and "4 of 4 steps" in said.output
+
+
+@pytest.mark.slow
+def test_the_command_refuses_processes_that_were_told_different_things(tmp_path):
+    train = f"{sys.executable} -m metalearn train Prototypical --data digits --way 2 --device cpu --quiet --steps 2"
+    each = ["sh", "-c", f"{train} --seed $RANK --out {tmp_path}/run"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node=2",
+        "--no-python",
+        *each,
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    assert done.returncode != 0 and not (tmp_path / "run").exists()
+    assert "metalearn: the processes do not agree about the settings: process 1 has" in done.stderr
+
+
+def test_a_process_without_a_gpu_is_told_how_many_there_are(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    message = "process 3 of this machine has no GPU, there are 2: lower --nproc-per-node"
+    with pytest.raises(ValueError, match=message), joined("cuda"):
+        pass
+
+
+def test_numbers_travel_with_the_gradient_and_one_process_keeps_its_own():
+    model = MLP([1, 2, 1])
+    loss = torch.tensor(2.0)
+    assert Workers().average(model, loss, 3.0, 1.0) == (loss, [3.0, 1.0])

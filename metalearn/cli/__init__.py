@@ -10,6 +10,7 @@ from metalearn.cli.judge import evaluate, predict
 from metalearn.cli.recorded import app as study
 from metalearn.cli.recorded import reproduce
 from metalearn.cli.train import train
+from metalearn.runs._why import is_out_of_memory, out_of_memory
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -37,9 +38,9 @@ def main() -> None:
     """
     try:
         app(standalone_mode=True)
-    except (ValueError, ImportError, OSError, FloatingPointError, MemoryError) as error:
-        sys.exit(f"metalearn: {error}")
-    except RuntimeError as error:
-        if "out of memory" not in str(error):
+    except (ValueError, ImportError, OSError, FloatingPointError, MemoryError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            sys.exit(f"metalearn: {out_of_memory(error)}")
+        if isinstance(error, RuntimeError):
             raise
-        sys.exit(f"metalearn: out of memory: lower --tasks or --way, or train on the CPU ({error})".splitlines()[0])
+        sys.exit(f"metalearn: {error}")

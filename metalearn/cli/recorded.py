@@ -10,15 +10,17 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
 
 from metalearn import Score, experiments
-from metalearn.experiments import Study, standing
+from metalearn.experiments import Study, _store, standing
 from metalearn.experiments._record import Record, training_text
 from metalearn.experiments._run import is_done
+from metalearn.runs import Outcome, engines, run_many
+from metalearn.runs.engines import Engine
 from metalearn.runs.plan import nearest
 
 app = typer.Typer(no_args_is_help=True, help="The recorded studies of the package.")
@@ -53,14 +55,37 @@ def run(
         float | None, typer.Option(help="Cut each training short after so many processor seconds.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, … (default: a GPU where there is one)")] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Of the processor.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Of the processor, for each part.")] = 1,
+    ray: Annotated[
+        str | None, typer.Option(help="Parts as tasks of Ray: local, auto, or the address of a cluster.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="With --ray local: parts at a time.")] = None,
+    slurm: Annotated[
+        str | None,
+        typer.Option(help="Parts as jobs of Slurm, with options of submitit: timeout_min=600,slurm_partition=cpu."),
+    ] = None,
+    home: Annotated[Path | None, typer.Option(help="Folder for the records. [default: that of the package]")] = None,
 ) -> None:
-    """Make the parts of a study that are not made yet. Ctrl-C saves; the same command goes on."""
+    """Make the parts of a study that are not made yet. Ctrl-C saves; the same command goes on.
+
+    metalearn study run glyphs --method MAML --seed 1
+
+    metalearn study run glyphs --ray local --workers 2
+    """
     torch.set_num_threads(threads)
     study = _study(name)
+    how: dict[str, Any] = {"seconds": seconds, "device": device} | ({} if home is None else {"home": home})
+    parts = list(_parts(study, method, seed, only))
     with _stopping():
-        for label, number in _parts(study, method, seed, only):
-            typer.echo(experiments.run(study, label, number, seconds=seconds, device=device))
+        if ray is None and slurm is None:
+            for label, number in parts:
+                typer.echo(experiments.run(study, label, number, **how))
+            return
+        with _engine(ray, workers, slurm, threads) as engine:
+            outcomes = run_many(study, parts, engine, **how, threads=threads, say=typer.echo)
+    if failed := [outcome for outcome in outcomes if not outcome.made]:
+        typer.echo("\n".join([f"{len(failed)} of {len(parts)} parts were not made:", *_indented(failed)]), err=True)
+        raise typer.Exit(1)
 
 
 @app.command("next")
@@ -183,6 +208,28 @@ def _shown(score: Score) -> str:
     if score.higher_is_better and 0 <= score.mean <= 1:
         return f"{score:%}"
     return f"{score:.3g} (median {score.median:.3g})"
+
+
+def _indented(failed: list[Outcome]) -> list[str]:
+    return [f"  {outcome.said}" for outcome in failed]
+
+
+@contextmanager
+def _engine(ray: str | None, workers: int | None, slurm: str | None, threads: int) -> Iterator[Engine]:
+    """Start or find what runs parts elsewhere."""
+    if ray is not None and slurm is not None:
+        raise ValueError("expected --ray or --slurm, got both")
+    if ray is not None:
+        with engines.ray_cluster(ray, workers, threads) as engine:
+            yield engine
+        return
+    options: dict[str, Any] = {"cpus_per_task": threads}
+    for text in (slurm or "").split(","):
+        key, equals, value = text.strip().partition("=")
+        if not (equals and key):
+            raise ValueError(f"expected --slurm key=value,…, such as timeout_min=600, got {slurm!r}")
+        options[key] = int(value) if value.isdecimal() else value
+    yield engines.slurm(_store.runs_folder() / "slurm", options)
 
 
 @contextmanager

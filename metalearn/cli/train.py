@@ -30,6 +30,13 @@ class LogKind(StrEnum):
     tensorboard = "tensorboard"
 
 
+class PrecisionKind(StrEnum):
+    """Digits of matrix products."""
+
+    bf16 = "bf16"
+    tf32 = "tf32"
+
+
 def train(
     learner: Annotated[str | None, typer.Argument(help="MAML, Prototypical, …; a wrong name lists them.")] = None,
     data: Annotated[
@@ -54,6 +61,9 @@ def train(
         list[str] | None,
         typer.Option("--set", help="Any other setting: learner_args.inner_lr=0.1, fit.patience=5; may be repeated."),
     ] = None,
+    precision: Annotated[
+        PrecisionKind | None, typer.Option(help="Of matrix products in training; tf32 on GPUs only. [default: float32]")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     log: Annotated[LogKind, typer.Option(help="How losses and validations are written down.")] = LogKind.csv,
     device: Device = None,
@@ -77,7 +87,8 @@ def train(
         asked = {} if settings is None else read_settings(settings)
         said = {"n_way": way, "n_shot": shot, "n_query": query, "n_tasks": tasks, "learner": learner, "data": data}
         asked.update({key: value for key, value in {**said, "seed": seed}.items() if value is not None})
-        fit = {"n_steps": steps, "max_seconds": seconds, "outer_lr": outer_lr}
+        fit: dict[str, Any] = {"n_steps": steps, "max_seconds": seconds, "outer_lr": outer_lr}
+        fit["precision"] = precision and precision.value
         _lay_over(asked, "fit", {key: value for key, value in fit.items() if value is not None})
         for text in change or []:
             section, key, value = _setting(text)

@@ -4,6 +4,7 @@ from metalearn.costs._count import Costs, adaptation, count, meta_step
 from metalearn.costs._energy import Energy, EnergyMeter, grams_of_co2
 from metalearn.costs._front import non_dominated
 from metalearn.costs._pay import BreakEven, break_even
+from metalearn.costs._scaling import Scale, all_reduce_seconds, scaling, scaling_table
 from metalearn.costs._times import Ratio, Times, compare_times, relative_times
 
 __all__ = [
@@ -12,8 +13,10 @@ __all__ = [
     "Energy",
     "EnergyMeter",
     "Ratio",
+    "Scale",
     "Times",
     "adaptation",
+    "all_reduce_seconds",
     "break_even",
     "compare_times",
     "count",
@@ -21,4 +24,6 @@ __all__ = [
     "meta_step",
     "non_dominated",
     "relative_times",
+    "scaling",
+    "scaling_table",
 ]

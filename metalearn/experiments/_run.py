@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load
 
 from metalearn._files import write_whole
@@ -70,14 +71,22 @@ def run(
         >>> experiments.run(experiments.standing()["glyphs"], "MAML", seed=1)  # doctest: +SKIP
         'glyphs, MAML, seed 1: 5,123 of 100,000 steps, the budget of time (600 s)'
     """
-    name = f"{study.name}, {label}, seed {seed}"
     if is_done(study, label, seed, home):
-        return f"{name}: done before"
+        return f"{_name(study, label, seed)}: done before"
+    made = make(study, label, seed, seconds=seconds, device=device, progress=progress)
+    return made if isinstance(made, str) else keep(study, *made, home)
+
+
+def make(
+    study: Study, label: str, seed: int, *, seconds: float | None, device: str | None, progress: bool
+) -> tuple[dict[str, Any], bytes | None] | str:
+    """Train and test one part; return its record and its file of weights, or who else is at it."""
     method, trained = study.methods[label], study.methods[label].weights or label
     folder = folder_of(study, trained, seed)
     with _store.lock(folder / "lock") as mine:
         if not mine:
-            return f"{name}: left to another runner, process {(folder / 'lock').read_text()}, which is at it"
+            holder = (folder / "lock").read_text()
+            return f"{_name(study, label, seed)}: left to another runner, process {holder}, which is at it"
         part = _Part(study, study.methods[trained], seed, folder, pick_device(device), progress)
         training = part.train(seconds)
         learner = part.learner(method)
@@ -93,8 +102,18 @@ def run(
         "rows": rows,
     }
     own_weights = record["weights"] is not None and trained == label
-    _store.gather(study, record, part.weights_file(record) if own_weights else None, home)
-    return f"{name}: {training_text(record)} ({record['cpu_seconds']:.0f} s)"
+    return record, part.weights_file(record) if own_weights else None
+
+
+def keep(study: Study, record: dict[str, Any], weights: bytes | None, home: Path = _store.HERE) -> str:
+    """Add a part to the files of its study, and return in a line what it is."""
+    _store.gather(study, record, weights, home)
+    seconds = f"({record['cpu_seconds']:.0f} s)"
+    return f"{_name(study, record['method'], record['seed'])}: {training_text(record)} {seconds}"
+
+
+def _name(study: Study, label: str, seed: int) -> str:
+    return f"{study.name}, {label}, seed {seed}"
 
 
 def folder_of(study: Study, label: str, seed: int) -> Path:
@@ -125,7 +144,7 @@ class _Part:
     def train(self, seconds: float | None) -> dict[str, Any]:
         """Train to the end, or until ``seconds``, with a test at each snapshot; return what is recorded of it."""
         options = self.method.training
-        if self.state().get("stopped", "cut short") != "cut short":
+        if self.finished():
             return dict(self.state()["training"], stopped=self.state()["stopped"])
         torch.manual_seed(self.seed)
         learner = from_settings(self.method.settings).to(self.device)
@@ -155,6 +174,11 @@ class _Part:
         self.keep(training=training, stopped=stopped)
         return training
 
+    def finished(self) -> bool:
+        """Return whether the training ended before, and its weights are there."""
+        ended = self.state().get("stopped", "cut short") != "cut short"
+        return ended and (self.folder / "weights.safetensors").exists()
+
     def _segments(self, learner: Learner, limit: float) -> tuple[History, str]:
         """Fit as far as each snapshot, test, and go on to the limit; return the history and what ended it."""
         if self.method.training.n_steps == 0:
@@ -178,7 +202,7 @@ class _Part:
         options, test = self.method.training, self.study.validation(self.method)
         validate = self._tasks(self._split("validation"), _without_groups(test))
         score = _comparable(learner, test)
-        learner.how = options.how  # type: ignore[assignment]
+        learner.how, learner.chunk_size = options.how, options.chunk_size  # type: ignore[assignment]
         noted = self.log.validation if self.log else lambda score: score
         return fit(
             learner,
@@ -200,6 +224,7 @@ class _Part:
             seed=self.seed,
             progress=self.progress,
             compile=options.compile,
+            precision=options.precision,  # type: ignore[arg-type]
             backward=None if options.evolution is None else evolution_backward(learner, **options.evolution),
         )
 
@@ -230,7 +255,7 @@ class _Part:
         """Return the trained learner, or another method with its weights, ready to be tested."""
         torch.manual_seed(self.seed)
         learner = from_settings(method.settings)
-        learner.load_state_dict(load((self.folder / "weights.safetensors").read_bytes()))
+        learner.load_state_dict(read_weights(self.folder / "weights.safetensors"))
         if method.training.channels_last:
             learner.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         learner.how = method.training.how  # type: ignore[assignment]
@@ -327,7 +352,21 @@ class _Part:
         header = {key: record[key] for key in ("method", "seed", "n_steps", "training_digest")}
         header |= {"study": self.study.name, "settings": self.method.settings}
         header["revision"] = getattr(known_learners()[self.method.learner], "revision", 1)
-        return _store.pack_weights(load((self.folder / "weights.safetensors").read_bytes()), header)
+        return _store.pack_weights(read_weights(self.folder / "weights.safetensors"), header)
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Return the weights in a file.
+
+    Raises:
+        ValueError: If it was cut.
+    """
+    try:
+        return load(path.read_bytes())
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} is no whole file of weights ({error}): delete it and go on with the run, which writes it again"
+        ) from error
 
 
 def _split(data: str, name: str) -> Any:

@@ -29,6 +29,8 @@ class Fit:
         max_grad_norm: Clip the gradient to this norm.
         compile: Compile the meta-gradient.
         how: How the tasks of a batch are run: ``"vmap"``, ``"loop"`` or ``"auto"``.
+        chunk_size: Tasks of a batch that are in memory at once.
+        precision: ``"bf16"`` or ``"tf32"``; see :func:`metalearn.fit`.
         channels_last: Lay images out with their channels last: the same numbers, faster on a CPU.
         validate_every: Steps between validations, on 200 tasks like the first test's (``validate_on`` names another).
         validate_on: Name of the test whose sizes validation has.
@@ -50,6 +52,8 @@ class Fit:
     max_grad_norm: float | None = None
     compile: bool = False
     how: str = "auto"
+    chunk_size: int | None = None
+    precision: str | None = None
     channels_last: bool = False
     validate_every: int = 250
     validate_on: str | None = None

@@ -79,7 +79,7 @@ def train(
         path = folder / "checkpoint.pt"
         notes = Log(folder, log, done=len(read_checkpoint(path)["history"]["losses"]) if path.exists() else 0)
         part = _Part(study, method, study.seeds[0], folder, place, progress, notes, workers)
-        workers.from_first(part.state().get("stopped", ""))
+        workers.from_first(part.finished())
         try:
             training = part.train(None)
         finally:
@@ -98,7 +98,7 @@ def train(
 def _follow(study: Study, scratch: Path, place: torch.device, workers: Workers) -> dict[str, Any]:
     """Train in a process that keeps nothing."""
     method = next(iter(study.methods.values()))
-    if workers.from_first(None) not in ("", "cut short"):
+    if workers.from_first(None):
         return {}  # the run was finished before
     # the path of a checkpoint that is never written: fit takes the state of process 0
     return _Part(study, method, study.seeds[0], scratch, place, False, None, workers).train(None)
