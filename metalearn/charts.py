@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from metalearn.clinical import net_benefit
+from metalearn.costs import non_dominated
 from metalearn.evaluation import Score
 from metalearn.plotting import COLOURS
 from metalearn.verification import equal_error
@@ -407,3 +408,115 @@ def race(
     kind, scale = ("accuracy in %", "linear") if percent else ("median error", "log")
     axes.set(xlabel="processor seconds of training", ylabel=kind, xscale="log", yscale=scale)
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def ranked(axes: Axes, scores: Mapping[str, Score], chance: float | None = None) -> None:
+    """Draw accuracies in percent with their 95 % intervals, the best at the top.
+
+    Args:
+        axes: Where to draw.
+        scores: By method.
+        chance: Accuracy of a guess, drawn as a dotted line.
+
+    Example:
+        >>> import torch
+        >>> from matplotlib import pyplot as plt
+        >>> from metalearn import Score
+        >>> from metalearn.charts import ranked
+        >>> figure, axes = plt.subplots()
+        >>> ranked(axes, {name: Score.of(torch.rand(60)) for name in ("MAML", "Relation")}, chance=0.2)
+        >>> plt.close(figure)
+    """
+    ordered = sorted(scores.items(), key=lambda item: item[1].mean)
+    for height, (_, score) in enumerate(ordered):
+        axes.errorbar(100 * score.mean, height, xerr=100 * score.ci95, fmt="o", color=COLOURS["joint training"], ms=4)
+    if chance is not None:
+        axes.axvline(100 * chance, ls=":", color="0.5")
+    axes.set_yticks(range(len(ordered)), [name for name, _ in ordered], fontsize=8)
+    axes.set(xlabel="accuracy in %", ylim=(-0.7, len(ordered) - 0.3))
+
+
+def trade_off(axes: Axes, choices: Mapping[str, tuple[float, Score]], xlabel: str) -> None:
+    """Draw accuracies in percent against what they cost, on a logarithmic axis, and the line of what none dominates.
+
+    Choices on the line are named beside the axes, the cheapest first, with cost and accuracy.
+
+    Args:
+        axes: Where to draw.
+        choices: Cost, above 0, and score by name.
+        xlabel: What the cost is, with its unit.
+
+    Example:
+        >>> import torch
+        >>> from matplotlib import pyplot as plt
+        >>> from metalearn import Score
+        >>> from metalearn.charts import trade_off
+        >>> figure, axes = plt.subplots()
+        >>> trade_off(axes, {name: (10.0, Score.of(torch.rand(60))) for name in ("MAML", "Relation")}, "ms")
+        >>> plt.close(figure)
+    """
+    front = non_dominated({name: (cost, score.mean) for name, (cost, score) in choices.items()})
+    for name, (cost, score) in choices.items():
+        colour = COLOURS["MAML"] if name in front else "0.6"
+        axes.errorbar(cost, 100 * score.mean, 100 * score.ci95, fmt="o", color=colour, ms=5 if name in front else 4)
+    steps = [(choices[name][0], 100 * choices[name][1].mean) for name in front]
+    axes.step(*zip(*steps, strict=True), where="post", color=COLOURS["MAML"], lw=1)
+    axes.set(xscale="log", xlabel=xlabel, ylabel="accuracy in %")
+    names = "\n".join(f"{name}\n  {x:.3g}: {y:.1f} %" for name, (x, y) in zip(front, steps, strict=True))
+    axes.text(1.02, 1, names, transform=axes.transAxes, va="top", fontsize=8)
+
+
+def places(axes: Axes, rankings: Mapping[str, Mapping[str, float]], far: int = 4) -> None:
+    """Draw the places of methods in several rankings, joined by lines; the best has the first place.
+
+    Args:
+        axes: Where to draw.
+        rankings: By name, in their order, values of the same methods, of which the highest is the best.
+        far: Lines that move by so many places are red.
+
+    Example:
+        >>> from matplotlib import pyplot as plt
+        >>> from metalearn.charts import places
+        >>> figure, axes = plt.subplots()
+        >>> places(axes, {"early": {"a": 0.1, "b": 0.3}, "late": {"a": 0.5, "b": 0.4}})
+        >>> plt.close(figure)
+    """
+    orders = [sorted(values, key=lambda method: -values[method]) for values in rankings.values()]
+    last = len(orders) - 1
+    for method in orders[-1]:
+        heights = [order.index(method) + 1 for order in orders]
+        colour = COLOURS["MAML"] if max(heights) - min(heights) >= far else "0.6"
+        axes.plot(range(last + 1), heights, "o-", color=colour, lw=1.2, ms=4)
+        axes.annotate(method, (last + 0.04, heights[-1]), va="center", fontsize=8)
+    axes.set_xticks(range(last + 1), list(rankings))
+    axes.set_yticks(range(1, len(orders[-1]) + 1, 3))
+    axes.set(ylabel="place", xlim=(-0.1, 1.9 * last), ylim=(len(orders[-1]) + 0.5, 0.5))
+
+
+def grid(axes: Axes, values: Sequence[Sequence[float]], rows: Sequence[str], columns: Sequence[str]) -> None:
+    """Draw a table of numbers as fields, the larger the darker, with the number in each.
+
+    Args:
+        axes: Where to draw.
+        values: ``[n_rows][n_columns]``; NaN leaves a field empty.
+        rows: Names of the rows.
+        columns: Names of the columns.
+
+    Example:
+        >>> from matplotlib import pyplot as plt
+        >>> from metalearn.charts import grid
+        >>> figure, axes = plt.subplots()
+        >>> grid(axes, [[1.0, 2.0], [3.0, 4.0]], ["a", "b"], ["c", "d"])
+        >>> plt.close(figure)
+    """
+    table = np.asarray(values, dtype=float)
+    axes.imshow(table, cmap="Blues", aspect="auto")
+    dark = (np.nanmin(table) + np.nanmax(table)) / 2
+    digits = 2 if np.nanmax(np.abs(table)) <= 1 else 0
+    for (row, column), value in np.ndenumerate(table):
+        if not np.isnan(value):
+            shade = "white" if value > dark else "black"
+            axes.text(column, row, f"{value:.{digits}f}", ha="center", va="center", color=shade, fontsize=9)
+    axes.set_xticks(range(len(columns)), columns, fontsize=8)
+    axes.set_yticks(range(len(rows)), rows, fontsize=8)
+    axes.grid(False)

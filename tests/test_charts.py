@@ -157,3 +157,41 @@ def test_a_histogram_counts_each_group_in_the_same_bins(axes):
     heights = [[patch.get_height() for patch in container] for container in axes.containers]
     assert heights == [[2, 1], [0, 1]] and axes.get_xlabel() == "error"
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "b"]
+
+
+def scores_of(*means):
+    return {f"m{i}": Score.of(torch.tensor([mean - 0.1, mean + 0.1])) for i, mean in enumerate(means)}
+
+
+def test_ranked_scores_stand_from_worst_to_best(axes):
+    charts.ranked(axes, scores_of(0.6, 0.9, 0.3), chance=0.2)
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["m2", "m0", "m1"]
+    places = [(float(c.lines[0].get_xdata()[0]), float(c.lines[0].get_ydata()[0])) for c in axes.containers]
+    assert places == [pytest.approx((30, 0)), pytest.approx((60, 1)), pytest.approx((90, 2))]
+    assert axes.lines[-1].get_xdata() == [20, 20]
+
+
+def test_the_line_of_a_trade_off_joins_what_none_dominates(axes):
+    cheap, best, beaten = scores_of(0.5, 0.9, 0.4).values()
+    charts.trade_off(axes, {"best": (9.0, best), "beaten": (2.0, beaten), "cheap": (1.0, cheap)}, "ms")
+    (line,) = [line for line in axes.lines if line.get_drawstyle() == "steps-post"]
+    assert line.get_xdata().tolist() == [1, 9] and line.get_ydata().tolist() == pytest.approx([50, 90])
+    assert axes.texts[-1].get_text() == "cheap\n  1: 50.0 %\nbest\n  9: 90.0 %" and axes.get_xscale() == "log"
+
+
+def test_a_grid_shows_its_numbers_and_leaves_gaps_empty(axes):
+    charts.grid(axes, [[10, float("nan")], [30, 40]], ["a", "b"], ["c", "d"])
+    assert [(text.get_position(), text.get_text()) for text in axes.texts] == [
+        ((0, 0), "10"),
+        ((0, 1), "30"),
+        ((1, 1), "40"),
+    ]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["c", "d"]
+
+
+def test_places_start_with_the_best_and_mark_who_moved_far(axes):
+    early = {f"m{i}": -i for i in range(6)}
+    charts.places(axes, {"early": early, "late": early | {"m0": -9}}, far=4)
+    lines = {text.get_text(): line for text, line in zip(axes.texts, axes.lines, strict=True)}
+    assert lines["m0"].get_ydata().tolist() == [1, 6] and lines["m3"].get_ydata().tolist() == [4, 3]
+    assert [name for name, line in lines.items() if line.get_color() == COLOURS["MAML"]] == ["m0"]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from importlib import import_module
 from typing import Any
 
 from metalearn.experiments import _store
+from metalearn.experiments._overview import Overview
 from metalearn.experiments._record import Record
 from metalearn.experiments._rivals import Gain, finalists, gain
 from metalearn.experiments._run import run
@@ -17,6 +17,7 @@ __all__ = [
     "Fit",
     "Gain",
     "Method",
+    "Overview",
     "Record",
     "Study",
     "analysis",
@@ -39,6 +40,7 @@ STANDING = (  # the order of the queue; a file here for each
     "evolution",
     *("bandits", "games", "navigation"),
     *("unlabelled", "semi_supervised", "omniglot_unlabelled"),
+    *("table_glyphs", "table_omniglot", "table_official", "table_natural"),
     *("dynamics_pendulum", "dynamics_cart_pole", "dynamics_lane"),
 )
 
@@ -91,6 +93,10 @@ def analysis(name: str) -> dict[str, Any]:
         name: Of the module that makes it: ``"heart"`` is made by ``python -m metalearn.experiments.heart``; so are
             ``"adapters"``, ``"architectures"``, ``"cells"``, ``"compression"``, ``"control"``, ``"costs"``,
             ``"explanation"``, ``"federated"``, ``"hardware"``, ``"labelling"`` and ``"private"``.
+        name: That of the module which makes it: ``python -m metalearn.experiments.heart`` makes ``"heart"``, and so
+            do ``"cells"``, ``"labelling"``, ``"control"``, ``"costs"``, ``"compression"``, ``"adapters"``,
+            ``"hardware"``, ``"explanation"``, ``"architectures"`` and ``"table_costs"``; ``"tools"`` was written by
+            hand.
 
     Raises:
         ValueError: If there is no such analysis; the message lists the known ones.
@@ -103,5 +109,4 @@ def analysis(name: str) -> dict[str, Any]:
     paths = {path.stem: path for path in (_store.HERE / "analyses").glob("*.json")}
     if name not in paths:
         raise ValueError(f"no recorded analysis {name!r}; known: {sorted(paths)}")
-    content: dict[str, Any] = json.loads(paths[name].read_text(encoding="utf-8"))
-    return content
+    return _store.read_analysis(name)

@@ -155,6 +155,12 @@ def write_analysis(content: Mapping[str, Any], home: Path = HERE) -> None:
     write_whole(path, lambda file: file.write(as_text(rounded).encode()))
 
 
+def read_analysis(name: str, home: Path = HERE) -> dict[str, Any]:
+    """Return the record of an analysis, as plain data."""
+    content: dict[str, Any] = json.loads((home / "analyses" / f"{name}.json").read_text(encoding="utf-8"))
+    return content
+
+
 def environment() -> dict[str, Any]:
     """Return versions, hardware and commit, to be stored with every result.
 
