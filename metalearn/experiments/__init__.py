@@ -92,11 +92,8 @@ def analysis(name: str) -> dict[str, Any]:
     Args:
         name: Of the module that makes it: ``"heart"`` is made by ``python -m metalearn.experiments.heart``; so are
             ``"adapters"``, ``"architectures"``, ``"cells"``, ``"compression"``, ``"control"``, ``"costs"``,
-            ``"explanation"``, ``"federated"``, ``"hardware"``, ``"labelling"`` and ``"private"``.
-        name: That of the module which makes it: ``python -m metalearn.experiments.heart`` makes ``"heart"``, and so
-            do ``"cells"``, ``"labelling"``, ``"control"``, ``"costs"``, ``"compression"``, ``"adapters"``,
-            ``"hardware"``, ``"explanation"``, ``"architectures"`` and ``"table_costs"``; ``"tools"`` was written by
-            hand.
+            ``"explanation"``, ``"federated"``, ``"hardware"``, ``"labelling"``, ``"precision"``, ``"private"``,
+            ``"table_costs"`` and ``"throughput"``. ``"tools"`` was written by hand.
 
     Raises:
         ValueError: If there is no such analysis; the message lists the known ones.

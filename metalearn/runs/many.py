@@ -72,7 +72,7 @@ def run_many(
     Args:
         study: The study; it travels as plain data, and the nodes need this package and the study's data.
         parts: ``(label, seed)`` of each; those that are done are left as they are.
-        engine: Where tasks run, such as that of :func:`metalearn.runs.engines.ray_cluster`.
+        engine: Where tasks run, such as that of ``metalearn.runs.engines.ray_cluster``.
         seconds: Stop each training after so many processor seconds, to go on another time.
         device: Where to train; by default a GPU where the node has one.
         threads: Of each task.
