@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from metalearn import experiments
+from metalearn import Score, experiments
 from metalearn.experiments import Gain, finalists, gain
 
 
@@ -71,3 +71,28 @@ def test_of_errors_the_lowest_validation_wins_and_each_test_has_its_own() -> Non
 def test_a_gain_prints_its_unit() -> None:
     score = gain(experiments.load("natural"), "MAML", "Transfer").score
     assert str(Gain(score, "%")).endswith(" %")
+
+
+def test_a_gain_with_a_task_that_diverged_is_undefined_and_never_level() -> None:
+    record = experiments.load("sinusoids")
+    for found in (gain(record, "MetaSGD", "MAML"), gain(record, "MAML", "MetaSGD")):
+        assert found.verdict == str(found) == "undefined"
+    assert gain(record, "MAML", "joint training").verdict == "better"
+    assert gain(record, "joint training", "MAML").verdict == "worse"
+    assert gain(record, "MAML", "first-order MAML").verdict == "level"
+
+
+def test_a_gain_needs_the_same_tasks_and_a_mean_to_take_a_share_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = experiments.load("ratings")
+    values = {"MeLU": torch.ones(3), "fold-in": torch.ones(4)}
+    monkeypatch.setattr(record, "over_seeds", lambda name, test: Score.of(values[name], higher_is_better=False))
+    with pytest.raises(ValueError, match=r"got 3 of 'MeLU' and 4 of 'fold-in'"):
+        gain(record, "MeLU", "fold-in")
+    values["fold-in"] = torch.zeros(3)
+    with pytest.raises(ValueError, match=r"the mean of 'fold-in' is 0"):
+        gain(record, "MeLU", "fold-in")
+
+
+def test_a_study_of_another_kind_has_no_finalists() -> None:
+    assert finalists(experiments.load("mnist_cnn")) == {}
+    assert "Reptile" not in finalists(experiments.load("sinusoids"))["10 points"], "two trainings diverged unvalidated"

@@ -28,9 +28,23 @@ class Gain:
     score: Score
     unit: str
 
+    @property
+    def verdict(self) -> str:
+        """On which side of zero the interval lies: ``"better"``, ``"worse"``, ``"level"``; ``"undefined"`` without one.
+
+        Example:
+            >>> from metalearn import experiments
+            >>> experiments.gain(experiments.load("natural"), "Prototypical", "Transfer", "5-way 5-shot").verdict
+            'worse'
+        """
+        mean, half = self.score.mean, self.score.ci95
+        if not (math.isfinite(mean) and math.isfinite(half)):
+            return "undefined"
+        return "better" if mean > half else "worse" if mean < -half else "level"
+
     def __str__(self) -> str:
         """Print mean, interval and unit."""
-        return f"{self.score:.1f} {self.unit}"
+        return "undefined" if self.verdict == "undefined" else f"{self.score:.1f} {self.unit}"
 
 
 def gain(record: Record, method: str, rival: str, test: str | None = None, seed: int | None = None) -> Gain:
@@ -38,7 +52,8 @@ def gain(record: Record, method: str, rival: str, test: str | None = None, seed:
 
     Where tasks are scored by accuracy the gain is a difference, in points. Otherwise it is a share of the rival's mean,
     in percent: :math:`1 - r` for errors, with the ratio of means :math:`r = \bar m / \bar m'`. Its interval is to first
-    order that of the mean of :math:`(m_i - r\, m'_i) / \bar m'`.
+    order that of the mean of :math:`(m_i - r\, m'_i) / \bar m'`. Both are taken at the largest number of inner steps of
+    the test. Where one of them diverged on a task there is no mean, and the gain is ``"undefined"``.
 
     Args:
         record: A recorded study.
@@ -48,7 +63,8 @@ def gain(record: Record, method: str, rival: str, test: str | None = None, seed:
         seed: Training of the method; ``None``: means over all trainings. Of the rival it is always the mean.
 
     Raises:
-        ValueError: If one of the two was not made or not tested so.
+        ValueError: If one of the two was not made or not tested so, or not on as many tasks, or if a share is asked of
+            a rival whose mean is zero.
 
     Example:
         >>> from metalearn import experiments
@@ -57,9 +73,16 @@ def gain(record: Record, method: str, rival: str, test: str | None = None, seed:
     """
     ours = record.over_seeds(method, test) if seed is None else record.score(method, test, seed=seed)
     theirs = record.over_seeds(rival, test)
+    if ours.n_tasks != theirs.n_tasks:
+        raise ValueError(
+            f"expected two methods tested on the same tasks, got {ours.n_tasks} of {method!r} and {theirs.n_tasks} of"
+            f" {rival!r}: test both again"
+        )
     values, others = ours.per_task.double(), theirs.per_task.double()
-    if "n_answers" in record.row(method, test):
+    if "n_answers" in record.row(method, test, seed=record.parts(method, seed)[0]["seed"]):
         return Gain(Score.of(100 * (values - others)), "points")
+    if theirs.mean == 0:
+        raise ValueError(f"the mean of {rival!r} is 0, so there is no share of it: compare with Score.above")
     ratio, sign = ours.mean / theirs.mean, 1 if ours.higher_is_better else -1
     moves = values - ratio * others + ours.mean - theirs.mean
     return Gain(Score.of(100 * sign * moves / abs(theirs.mean)), "%")
@@ -68,8 +91,9 @@ def gain(record: Record, method: str, rival: str, test: str | None = None, seed:
 def finalists(record: Record, begins: str | tuple[str, ...] = "", *, without: str = "") -> dict[str, list[str]]:
     """Return, for each test that validation was like, the learners trained on tasks, the best validated first.
 
-    Best is the highest (for errors the lowest) validation of a training, averaged over trainings. Nothing that was
-    measured on test tasks is looked at. Learners that were never validated are left out.
+    Best is the highest (for errors the lowest) validation of a training, averaged over trainings; of errors, validation
+    is the median over tasks. Nothing that was measured on test tasks is looked at. Learners with a training that was
+    never validated, such as one that diverged before, are left out.
 
     Args:
         record: A recorded study.
@@ -86,17 +110,17 @@ def finalists(record: Record, begins: str | tuple[str, ...] = "", *, without: st
     """
     found: dict[str, dict[str, float]] = {}
     for label, method in record.methods.items():
-        if "n_tasks" not in method["episodes"] or not label.startswith(begins) or label == without:
+        if "n_tasks" not in method.get("episodes", {}) or not label.startswith(begins) or label == without:
             continue
-        peaks = [_peak(record, label, part["seed"]) for part in record.parts(label)]
+        test = method["fit"].get("validate_on") or next(iter(record.tests))
+        peaks = [_peak(record, label, test, part["seed"]) for part in record.parts(label)]
         if peaks and all(map(math.isfinite, peaks)):
-            test = method["fit"].get("validate_on") or next(iter(record.tests))
             found.setdefault(test, {})[label] = sum(peaks) / len(peaks)
     return {test: sorted(peaks, key=peaks.__getitem__, reverse=True) for test, peaks in found.items()}
 
 
-def _peak(record: Record, label: str, seed: int) -> float:
+def _peak(record: Record, label: str, test: str, seed: int) -> float:
     """Return the best validation of a training, so that higher is better; minus infinity where there was none."""
     means = torch.tensor(record.curve(label, seed)[1])
-    sign = 1 if record.score(label, seed=seed).higher_is_better else -1
+    sign = 1 if record.score(label, test, seed=seed).higher_is_better else -1
     return (sign * means).nan_to_num(-math.inf).max().item() if len(means) else -math.inf
