@@ -131,7 +131,7 @@ def _with_a_vector(first: Any, second: Any, *, out_shape: Any = None) -> int:
 def _convolution_backward(grad: Any, x: Any, weight: Any, *rest: Any, out_shape: Any = None, **options: Any) -> int:
     """Each gradient, of input and weights, costs what the pass costs; torch takes grouped weights for more."""
     *_, transposed, _, _, mask = rest
-    return 2 * int(math.prod(x if transposed else grad) * math.prod(weight[1:])) * sum(mask[:2])
+    return int(2 * math.prod(x if transposed else grad) * math.prod(weight[1:]) * sum(mask[:2]))
 
 
 def _attention(q: Any, k: Any, v: Any, *rest: Any, out_shape: Any = None, **options: Any) -> int:

@@ -131,7 +131,8 @@ class Overview:
         """Return what a method costs on a source, as counted and timed; what is not known is missing.
 
         ``"parameters"``, ``"training_operations"``, ``"operations"`` and ``"peak_bytes"`` of an adaptation to one task,
-        ``"milliseconds"`` of it on one core, ``"norm"``.
+        ``"milliseconds"`` of it on one core, ``"norm"``. Omniglot has the costs of glyphs, whose images are as large;
+        there the head of Transfer, of all training classes, is larger than what was counted.
         """
         kind = "photographs" if source == "photographs" else "glyphs"
         own = (kind, f"{method}, {test.split()[0]}")
