@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -14,7 +15,7 @@ class Cell:
 
     Args:
         text: What is read; empty where there is nothing.
-        value: What it is sorted by; ``None``: by its text.
+        value: What it is sorted by, to six digits; ``None``: by its text; NaN: it comes last, like an empty cell.
         notes: Small lines under it.
 
     Example:
@@ -30,7 +31,7 @@ class Cell:
     @property
     def html(self) -> str:
         """The cell as HTML."""
-        key = "" if self.value is None else f' data-value="{self.value:.6g}"'
+        key = "" if self.value is None else f' data-value="{_number(self.value)}"'
         notes = "".join(f"<br><small>{escape(note)}</small>" for note in self.notes)
         return f"<td{key}>{escape(self.text)}{notes}</td>"
 
@@ -75,6 +76,13 @@ def sortable(columns: Mapping[str, Sequence[str]], rows: Sequence[Sequence[Any]]
         f' style="overflow-x: auto">\n<table>\n<caption>{escape(caption)}</caption>\n'
         f"<thead>\n{first}<tr>{head}</tr>\n</thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</div>"
     )
+
+
+def _number(value: float) -> str:
+    """Return a number as a browser reads it."""
+    if math.isfinite(value):
+        return f"{value:.6g}"
+    return "" if math.isnan(value) else f"{'-' if value < 0 else ''}Infinity"
 
 
 def _row(row: Sequence[Any]) -> str:

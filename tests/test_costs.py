@@ -109,6 +109,15 @@ def test_a_convolution_is_counted_by_hand():
     assert backward == per_pass  # the weight's gradient alone: inputs need none
 
 
+def test_a_grouped_convolution_is_counted_by_hand():
+    layer, x = nn.Conv2d(6, 4, 3, groups=2, bias=False), torch.randn(5, 6, 8, 8, requires_grad=True)
+    per_pass = 2 * 5 * 4 * 6 * 6 * 3 * 3 * 3  # images, outputs, positions, inputs of a group, kernel
+    assert costs.count(lambda: layer(x).sum().backward()).operations == 3 * per_pass
+    layer, x = nn.ConvTranspose2d(6, 4, 3, groups=2, bias=False), torch.randn(5, 6, 8, 8, requires_grad=True)
+    per_pass = 2 * 5 * 6 * 8 * 8 * 2 * 3 * 3  # images, inputs, positions, outputs of a group, kernel
+    assert costs.count(lambda: layer(x).sum().backward()).operations == 3 * per_pass
+
+
 def test_a_second_order_step_of_a_network_is_counted_by_hand():
     n, k, h = 5, 6, 1  # examples; hidden units; inputs and outputs
     learner = MAML(nn.Sequential(nn.Linear(h, k, bias=False), nn.Tanh(), nn.Linear(k, h, bias=False)), 0.1,

@@ -92,6 +92,14 @@ def test_what_was_not_run_is_empty(small: experiments.Overview) -> None:
     ] * 2
 
 
+def test_unknown_names_are_not_taken_for_what_was_not_run(small: experiments.Overview) -> None:
+    for names in (("MAMAL",), ("MAML", "glyph"), ("MAML", "glyphs", "5-way 2-shot")):
+        with pytest.raises(ValueError, match=f"got '{names[-1]}'"):
+            small.score(*names)
+    with pytest.raises(ValueError, match=r"expected a source of .*, got 'photos'"):
+        small.table("photos")
+
+
 def test_seeds_and_agreement_are_those_of_the_scores(small: experiments.Overview) -> None:
     lines = small.seeds("glyphs", "5-way 5-shot").data.splitlines()
     score, (note,) = small.score("MAML", "glyphs", "5-way 5-shot"), small.cell("MAML", "glyphs", "5-way 5-shot").notes
@@ -152,6 +160,12 @@ def test_a_table_is_whole_without_a_script() -> None:
     assert '<th scope="colgroup" colspan="2">a &amp; b</th>' in text
     with pytest.raises(ValueError, match="expected 3 cells in each row, got 2 in that of MAML"):
         sortable({"": ["method", "a", "b"]}, [["MAML", 1]], "All")
+
+
+def test_what_is_no_number_sorts_like_an_empty_cell() -> None:
+    values = [float("nan"), float("inf"), float("-inf"), 1234.5]
+    keys = [re.findall('data-value="(.*?)"', Cell("x", value).html) for value in values]
+    assert keys == [[""], ["Infinity"], ["-Infinity"], ["1234.5"]]
 
 
 def test_nothing_on_the_front_is_dominated_and_all_else_is() -> None:

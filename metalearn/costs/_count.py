@@ -91,8 +91,7 @@ def adaptation(learner: Learner, task: Episode, n_steps: int | None = None) -> C
 def meta_step(learner: Learner, batch: Any) -> int:
     """Count the operations of one step of meta-training: those of ``learner.backward``, the optimiser's left out.
 
-    Tasks are run one by one, whatever ``learner.how`` says: under ``vmap`` the counter takes a convolution for more
-    than it is.
+    Tasks are run one by one, whatever ``learner.how`` says.
 
     Args:
         learner: Any learner; its gradients are left as they were.
@@ -129,6 +128,12 @@ def _with_a_vector(first: Any, second: Any, *, out_shape: Any = None) -> int:
     return 2 * int(math.prod(first))
 
 
+def _convolution_backward(grad: Any, x: Any, weight: Any, *rest: Any, out_shape: Any = None, **options: Any) -> int:
+    """Each gradient, of input and weights, costs what the pass costs; torch takes grouped weights for more."""
+    *_, transposed, _, _, mask = rest
+    return int(2 * math.prod(x if transposed else grad) * math.prod(weight[1:]) * sum(mask[:2]))
+
+
 def _attention(q: Any, k: Any, v: Any, *rest: Any, out_shape: Any = None, **options: Any) -> int:
     return int(sdpa_flop_count(q, k, v))  # type: ignore[no-untyped-call]
 
@@ -138,7 +143,8 @@ def _attention_backward(grad: Any, q: Any, k: Any, v: Any, *rest: Any, out_shape
 
 
 aten = torch.ops.aten
-MORE = {  # what torch 2.13 takes for nothing
+MORE = {  # what torch 2.13 takes for nothing, or for more than it is
+    aten.convolution_backward: _convolution_backward,
     aten.mv: _with_a_vector,
     aten.dot: _with_a_vector,
     aten._scaled_dot_product_flash_attention_for_cpu: _attention,

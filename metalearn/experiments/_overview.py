@@ -62,18 +62,29 @@ class Overview:
         rows = _store.read_analysis("table_costs", home)["rows"] if path.exists() else []
         self._costs = {(row["data"], row["method"]): row for row in rows}
 
+    def _known(self, method: str, source: str, test: str) -> bool:
+        """Return whether a source has a study; refuse names that nothing has."""
+        for kind, name, names in (("method", method, self.methods), ("source", source, SOURCES), ("test", test, TESTS)):
+            if name not in names:
+                raise ValueError(f"expected a {kind} of {list(names)}, got {name!r}")
+        return source in self.records
+
     def label(self, method: str, source: str, test: str) -> str:
         """Return the label under which a study holds a method: some are trained for each number of classes."""
         own = f"{method}, {test.split()[0]}"
         return own if own in self.records[source].methods else method
 
     def by_seed(self, method: str, source: str = "glyphs", test: str = "5-way 1-shot") -> dict[int, Score]:
-        """Return the score of each seed that was trained, after the largest number of inner steps that was tested."""
-        if source not in self.records:
+        """Return the score of each seed that was trained, after the largest number of inner steps that was tested.
+
+        Raises:
+            ValueError: If nothing has such a method, source or test.
+        """
+        if not self._known(method, source, test):
             return {}
         record, label, found = self.records[source], self.label(method, source, test), {}
         for part in record.parts(label):
-            rows = [row for row in part["rows"] if row["test"] == test]
+            rows = [row for row in part["rows"] if row["test"] == test and row.get("at") is None]
             if rows:
                 row = max(rows, key=lambda row: row["n_steps"] or 0)
                 found[part["seed"]] = Score.of(_store.unpack(part, row, self._values[source][part["values"]]))
@@ -112,14 +123,16 @@ class Overview:
 
     def training(self, method: str, source: str = "glyphs", test: str = "5-way 1-shot") -> dict[str, Any] | None:
         """Return how a method was trained with its first seed: ``"n_steps"``, ``"cpu_seconds"``, ``"stopped"``."""
-        parts = self.records[source].parts(self.label(method, source, test)) if source in self.records else []
+        known = self._known(method, source, test)
+        parts = self.records[source].parts(self.label(method, source, test)) if known else []
         return min(parts, key=lambda part: part["seed"]) if parts else None
 
     def costs(self, method: str, source: str = "glyphs", test: str = "5-way 1-shot") -> dict[str, Any]:
         """Return what a method costs on a source, as counted and timed; what is not known is missing.
 
         ``"parameters"``, ``"training_operations"``, ``"operations"`` and ``"peak_bytes"`` of an adaptation to one task,
-        ``"milliseconds"`` of it on one core, ``"norm"``.
+        ``"milliseconds"`` of it on one core, ``"norm"``. Omniglot has the costs of glyphs, whose images are as large;
+        there the head of Transfer, of all training classes, is larger than what was counted.
         """
         kind = "photographs" if source == "photographs" else "glyphs"
         own = (kind, f"{method}, {test.split()[0]}")
@@ -173,7 +186,7 @@ class Overview:
                 columns["Omniglot, papers, %"] = list(TESTS)
         columns["5-way 1-shot, costs"] = list(COSTS)
         rows = [[method, *self._scores(method, names), *self._paid(method, names[0])] for method in self.methods]
-        return tables.sortable(columns, rows, "Every learner of the package, by source and test")
+        return tables.sortable(columns, rows, "Learners of the package, by source and test")
 
     def _scores(self, method: str, names: tuple[str, ...]) -> list[Cell]:
         cells = []

@@ -8,8 +8,10 @@
     return Number.isNaN(Number(text)) ? text : Number(text);
   }
 
+  // Numbers among themselves, then texts.
   function compare(a, b) {
-    return typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b));
+    if (typeof a !== typeof b) return typeof a === "number" ? -1 : 1;
+    return typeof a === "number" ? (a < b ? -1 : Number(a > b)) : a.localeCompare(b);
   }
 
   // Rows without a value come last, whatever the direction; equal ones keep their order.
