@@ -77,6 +77,8 @@ def test_it_scrolls_in_its_box_and_is_accessible_in_both_themes(living: Page) ->
     name = living.locator(f"{ROOT} tbody th").first.bounding_box()
     assert name is not None and 0 <= name["x"] < 60  # the names of rows stay in sight
     check_phone_and_themes(living, ROOT, f"getComputedStyle(document.querySelector('{ROOT} td')).color")
+    frame = box.evaluate("(box) => getComputedStyle(box.closest('.text_html')).backgroundColor")
+    assert frame == "rgba(0, 0, 0, 0)"  # in the dark no frame of white paper is left
 
 
 def test_without_scripts_the_table_stands_there(browser: Browser, address: str) -> None:
