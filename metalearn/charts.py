@@ -170,7 +170,8 @@ def differences(axes: Axes, groups: Mapping[str, Mapping[str, Sequence[float]]],
 
     Args:
         axes: Where to draw.
-        groups: For each group (a hospital) and each method in it: value, lower and upper end.
+        groups: For each group (a hospital) and each method in it: value, lower and upper end; a group ``""`` has no
+            name.
         xlabel: What the difference is of.
 
     Example:
@@ -185,7 +186,7 @@ def differences(axes: Axes, groups: Mapping[str, Mapping[str, Sequence[float]]],
         for name, (value, low, high) in found.items():
             axes.plot([low, high], [height] * 2, color=COLOURS.get(name, "0.3"))
             axes.plot(value, height, "o", color=COLOURS.get(name, "0.3"), markersize=4)
-            ticks.append((height, f"{group}: {name}"))
+            ticks.append((height, f"{group}: {name}" if group else name))
             height -= 1
         height -= 1
     axes.axvline(0, color="0.4")
@@ -408,32 +409,6 @@ def race(
     kind, scale = ("accuracy in %", "linear") if percent else ("median error", "log")
     axes.set(xlabel="processor seconds of training", ylabel=kind, xscale="log", yscale=scale)
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
-
-
-def ranked(axes: Axes, scores: Mapping[str, Score], chance: float | None = None) -> None:
-    """Draw accuracies in percent with their 95 % intervals, the best at the top.
-
-    Args:
-        axes: Where to draw.
-        scores: By method.
-        chance: Accuracy of a guess, drawn as a dotted line.
-
-    Example:
-        >>> import torch
-        >>> from matplotlib import pyplot as plt
-        >>> from metalearn import Score
-        >>> from metalearn.charts import ranked
-        >>> figure, axes = plt.subplots()
-        >>> ranked(axes, {name: Score.of(torch.rand(60)) for name in ("MAML", "Relation")}, chance=0.2)
-        >>> plt.close(figure)
-    """
-    ordered = sorted(scores.items(), key=lambda item: item[1].mean)
-    for height, (_, score) in enumerate(ordered):
-        axes.errorbar(100 * score.mean, height, xerr=100 * score.ci95, fmt="o", color=COLOURS["joint training"], ms=4)
-    if chance is not None:
-        axes.axvline(100 * chance, ls=":", color="0.5")
-    axes.set_yticks(range(len(ordered)), [name for name, _ in ordered], fontsize=8)
-    axes.set(xlabel="accuracy in %", ylim=(-0.7, len(ordered) - 0.3))
 
 
 def trade_off(axes: Axes, choices: Mapping[str, tuple[float, Score]], xlabel: str) -> None:

@@ -120,7 +120,7 @@ def test_the_stored_picture_is_the_one_that_is_drawn(tmp_path: Path) -> None:
     with Image.open(tmp_path / "result.png") as drawn, Image.open(landing_figure.TARGET) as stored:
         assert drawn.size == stored.size
         difference = np.abs(np.asarray(drawn.convert("L"), float) - np.asarray(stored.convert("L"), float))
-    assert difference.mean() < 0.5, "run tools/landing_figure.py"  # of 255 grey levels
+    assert difference.mean() < 0.5, "run python -m tools.landing_figure"  # of 255 grey levels
     assert landing_figure.TARGET.stat().st_size <= 80_000
 
 

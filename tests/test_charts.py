@@ -163,11 +163,12 @@ def scores_of(*means):
     return {f"m{i}": Score.of(torch.tensor([mean - 0.1, mean + 0.1])) for i, mean in enumerate(means)}
 
 
-def test_ranked_scores_stand_from_worst_to_best(axes):
-    charts.ranked(axes, scores_of(0.6, 0.9, 0.3), chance=0.2)
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["m2", "m0", "m1"]
-    places = [(float(c.lines[0].get_xdata()[0]), float(c.lines[0].get_ydata()[0])) for c in axes.containers]
-    assert places == [pytest.approx((30, 0)), pytest.approx((60, 1)), pytest.approx((90, 2))]
+def test_scores_of_a_group_without_a_name_stand_by_their_own_from_top_to_bottom(axes):
+    charts.accuracies(axes, {"": scores_of(0.6, 0.9, 0.3)}, chance=20)
+    heights = dict(zip([label.get_text() for label in axes.get_yticklabels()], axes.get_yticks(), strict=True))
+    assert sorted(heights, key=heights.__getitem__, reverse=True) == ["m0", "m1", "m2"]
+    dots = {line.get_ydata()[0]: line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o"}
+    assert [dots[heights[name]] for name in ("m0", "m1", "m2")] == pytest.approx([60, 90, 30])
     assert axes.lines[-1].get_xdata() == [20, 20]
 
 

@@ -1,6 +1,8 @@
 """Two processes train as one: gradients of the union of their tasks, checkpoints for any number, errors for all."""
 
 import os
+import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -118,8 +120,38 @@ def test_a_killed_process_ends_the_run_and_leaves_a_whole_checkpoint(tmp_path):
         ok=False,
     )
     assert done.returncode != 0
-    assert "resume" in done.stderr or "SIGKILL" in done.stderr or "Signal 9" in done.stderr  # torchrun may be faster
     assert len(read_checkpoint(tmp_path / "run.pt")["history"]["losses"]) == 4
+
+
+@pytest.mark.slow
+def test_the_others_say_that_a_process_is_lost(tmp_path):
+    """Without torchrun, which ends them, sometimes before they speak."""
+    body = """
+        import os, signal
+        with joined() as workers:
+            def kill(step):
+                if step == 3 and workers.rank == 1:
+                    os.kill(os.getpid(), signal.SIGKILL)
+            fit(learner(), lambda g: sinusoids().sample(2, 5, 5, g).map(lambda x: x.double()), 1000, before_step=kill,
+                progress=False, workers=workers)
+        """
+    script = tmp_path / "script.py"
+    script.write_text(PRELUDE + textwrap.dedent(body))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+    started = [
+        subprocess.Popen(
+            [sys.executable, str(script), str(tmp_path)], env={**os.environ, **common, "RANK": rank},
+            stderr=subprocess.PIPE, text=True,
+        )
+        for rank in "01"
+    ]  # fmt: skip
+    _, said = started[0].communicate(timeout=120)
+    started[1].communicate(timeout=120)
+    assert started[1].returncode == -signal.SIGKILL and started[0].returncode == 1
+    assert "another process of the run ended with an error" in said and "resume" in said
 
 
 @pytest.mark.slow

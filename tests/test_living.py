@@ -141,7 +141,7 @@ def test_the_stored_picture_is_the_one_that_is_drawn(tmp_path: Path) -> None:
     with Image.open(tmp_path / "letters.png") as drawn, Image.open(living_figure.TARGET) as stored:
         assert drawn.size == stored.size
         difference = np.abs(np.asarray(drawn.convert("L"), float) - np.asarray(stored.convert("L"), float))
-    assert difference.mean() < 0.5, "run tools/living_figure.py"  # of 255 grey levels
+    assert difference.mean() < 0.5, "run python -m tools.living_figure"  # of 255 grey levels
     assert living_figure.TARGET.stat().st_size <= 60_000
 
 

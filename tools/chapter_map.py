@@ -5,7 +5,6 @@ Run ``python -m tools.chapter_map``; it writes book/_static/map.png, the same by
 
 from __future__ import annotations
 
-import io
 import re
 import textwrap
 from dataclasses import dataclass
@@ -13,15 +12,13 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
-import matplotlib as mpl
 import nbformat
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, PathPatch
 from matplotlib.path import Path as Curve
-from PIL import Image
 
-from metalearn import plotting
+from tools import pictures
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = ROOT / "book" / "_static" / "map.png"
@@ -164,14 +161,8 @@ def draw() -> Figure:
 
 
 def save(path: Path) -> None:
-    """Write the picture in the book's style, without a date or a version in it."""
-    buffer = io.BytesIO()
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        plotting.use_style()
-        draw().savefig(buffer, dpi=200)
-    with Image.open(buffer) as image:  # few colours: a small file
-        image.convert("RGB").quantize(64, dither=Image.Dither.NONE).save(path, optimize=True)
+    """Write the picture."""
+    pictures.save(draw, path)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,19 @@
 """Draw the picture of the book's first page from the recorded study on sine waves.
 
-Run ``python tools/landing_figure.py``; it writes book/_static/result.png, the same bytes each time.
+Run ``python -m tools.landing_figure``; it writes book/_static/result.png, the same bytes each time.
 """
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
-import matplotlib as mpl
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from PIL import Image
 
 from metalearn import experiments, plotting
 from metalearn.data import sinusoids
+from tools import pictures
 
 TARGET = Path(__file__).resolve().parents[1] / "book" / "_static" / "result.png"
 METHODS = {"from scratch": "SGD from scratch", "joint training": "joint training", "MAML": "MAML"}  # in the study
@@ -62,14 +60,8 @@ def draw() -> Figure:
 
 
 def save(path: Path) -> None:
-    """Write the picture in the book's style, without a date or a version in it."""
-    buffer = io.BytesIO()
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        plotting.use_style()
-        draw().savefig(buffer, dpi=200)
-    with Image.open(buffer) as image:  # few colours: a small file
-        image.convert("RGB").quantize(64, dither=Image.Dither.NONE).save(path, optimize=True)
+    """Write the picture."""
+    pictures.save(draw, path)
 
 
 if __name__ == "__main__":

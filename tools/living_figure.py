@@ -1,27 +1,25 @@
 """Draw the picture that stands for the page of the reader's letters where scripts are off.
 
-Run ``python tools/living_figure.py``; it writes book/_static/living/letters.png, the same bytes each time, from the
+Run ``python -m tools.living_figure``; it writes book/_static/living/letters.png, the same bytes each time, from the
 page's own example: five invented letters, and three drawings with their distances.
 """
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from PIL import Image
 from torch import Tensor
 
-from metalearn import plotting, pretrained
+from metalearn import pretrained
+from tools import pictures
 
 HOME = Path(__file__).resolve().parents[1] / "book/_static/living"
 TARGET = HOME / "letters.png"
@@ -117,14 +115,8 @@ def draw() -> Figure:
 
 
 def save(path: Path) -> None:
-    """Write the picture in the book's style, without a date or a version in it."""
-    buffer = io.BytesIO()
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        plotting.use_style()
-        draw().savefig(buffer, dpi=200)
-    with Image.open(buffer) as image:  # few colours: a small file
-        image.convert("RGB").quantize(32, dither=Image.Dither.NONE).save(path, optimize=True)
+    """Write the picture."""
+    pictures.save(draw, path, 32)
 
 
 if __name__ == "__main__":

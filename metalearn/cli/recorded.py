@@ -20,8 +20,8 @@ from metalearn.experiments import Study, _store, standing
 from metalearn.experiments._record import Record, training_text
 from metalearn.experiments._run import is_done
 from metalearn.runs import Outcome, engines, run_many
+from metalearn.runs._checks import nearest
 from metalearn.runs.engines import Engine
-from metalearn.runs.plan import nearest
 
 app = typer.Typer(no_args_is_help=True, help="The recorded studies of the package.")
 Name = Annotated[str, typer.Argument(help="Of the study; `metalearn study list` shows them.")]

@@ -5,23 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from metalearn.experiments.glyphs import IMAGES, PAIRS, RULE, TRIPLETS, TUNED, WIDE
+from metalearn.experiments.natural import MEANS
 from metalearn.experiments.study import Method, Study
 from metalearn.experiments.unlabelled import AUGMENT
 
 SIZES = {"n_query": 5, "n_tasks": 600}
 TESTS = {f"{n}-way {k}-shot": {"n_way": n, "n_shot": k, **SIZES} for n in (5, 20) for k in (1, 5)}
-WIDE = {"n_tasks": 1, "n_way": 20, "n_shot": 1, "n_query": 5}
-IMAGES, PAIRS, TRIPLETS = (
-    {"kind": kind, key: size} for kind, key, size in
-    (("batches", "batch_size", 120), ("pairs", "n_pairs", 60), ("triplets", "n_triplets", 40))
-)  # fmt: skip
 FIT = {"max_seconds": 60, "patience": 8, "validate_every": 250, "channels_last": True}
 CLIPPED = {**FIT, "max_grad_norm": 10.0}
 INNER = {**CLIPPED, "channels_last": False}  # under vmap the other layout has no rule for one pooling
-STEPS, RULE = {"n_steps": [1, 5]}, {"n_inner_steps": 3}
+STEPS = {"n_steps": [1, 5]}
 SLOW = {**INNER, "outer_lr": 3e-3, "validate_every": 100, "how": "loop"}
-TUNED = {"encoder_lr": 0.01, "inner_lr": 1.0, "n_inner_steps": 10}
-MEANS = {"head": "cosine", "n_inner_steps": 0}  # nothing of a new head is trained: each row is a class's mean direction
 
 
 def tasks(n_tasks: int, n_query: int = 5, n_way: int = 5) -> dict[str, int]:

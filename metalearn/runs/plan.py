@@ -13,8 +13,7 @@ from metalearn.experiments import Method, Study, standing
 from metalearn.experiments._sources import FAMILIES, OWN, source
 from metalearn.experiments.study import slug
 from metalearn.pools import Pool
-from metalearn.runs._checks import check_data, check_learner, check_sections, check_ways
-from metalearn.runs._checks import nearest as nearest  # for others, from here
+from metalearn.runs._checks import check_data, check_learner, check_sections, check_ways, nearest
 
 SIZES = ("n_way", "n_shot", "n_query", "n_tasks")
 SECTIONS = ("learner_args", "episodes", "fit", "test")  # of a method, which settings may change
