@@ -122,7 +122,7 @@ def test_normal_numbers_are_normal(living: Page) -> None:
 
 def test_one_step_brings_it_near_goals_of_its_square(living: Page) -> None:
     before, after = [], []
-    for _ in range(6):
+    for _ in range(12):
         living.get_by_role("button", name="Another goal").click()
         means = finished(living)["means"]
         before.append(means[0])
