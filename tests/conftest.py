@@ -1,4 +1,4 @@
-"""A browser, the served book and a sheet to draw on; what drives them is imported where it is needed only."""
+"""Seeded chance, a browser, the served book and a sheet to draw on; what drives them is imported where needed only."""
 
 from __future__ import annotations
 
@@ -6,10 +6,17 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from playwright.sync_api import Browser, Page
+
+
+@pytest.fixture(autouse=True)
+def chance() -> None:
+    """Seed what a test draws without a generator, whatever ran before it in its process."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(scope="module")
