@@ -12,10 +12,10 @@ from metalearn._layers import AnyModule, Layer, replaced, two_layers
 
 
 class LoRA(nn.Module):
-    r"""Add a product of two thin layers to a layer: :math:`h = W x + B A x`, with :math:`B = 0` at the start.
+    r"""Add a product of two thin layers to a layer: :math:`h' = W h + U V^\top h`, with :math:`U = 0` at the start.
 
-    Of a convolution, :math:`A` has the layer's kernel, stride and padding, and :math:`B` looks at one position at a
-    time; the sum is a convolution again (:meth:`delta`).
+    Of a convolution, :math:`V^\top` has the layer's kernel, stride and padding, and :math:`U` looks at one position at
+    a time; the sum is a convolution again (:meth:`delta`).
 
     Args:
         layer: A linear layer, or a convolution in one group; used as it is, frozen or not.
@@ -29,7 +29,7 @@ class LoRA(nn.Module):
         arXiv 2106.09685, section 4.1.
 
     Differs from the paper:
-        No factor :math:`\alpha / r`, which a learning rate can stand for; :math:`A` starts as torch starts a layer.
+        No factor :math:`\alpha / r`, which a learning rate can stand for; :math:`V` starts as torch starts a layer.
 
     Taught in:
         What learning to learn costs.
@@ -60,7 +60,7 @@ class LoRA(nn.Module):
 
 
 class Adapter(nn.Module):
-    r"""Put a small residual layer behind a layer: :math:`h + B\,\mathrm{relu}(A h)`, with :math:`B = 0` at the start.
+    r"""Put a small residual layer behind a layer: :math:`h' + U\,\mathrm{relu}(V^\top h')`; :math:`U = 0` at first.
 
     Of a convolution, both look at one position of its output at a time.
 

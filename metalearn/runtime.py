@@ -130,7 +130,7 @@ def progress_bar(total: int, unit: str, show: bool, done: int = 0) -> Any:
 def budget(*, full: T, quick: T) -> T:
     """Return ``quick``, or ``full`` where the environment variable METALEARN_BUDGET says so.
 
-    Chapters run the quick budget, so that a page takes a minute; the full one is the paper's.
+    Chapters run the quick budget, so that a page takes less than a minute; the full one can take hours.
 
     Raises:
         ValueError: If METALEARN_BUDGET is neither ``"quick"`` nor ``"full"``.

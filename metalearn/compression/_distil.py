@@ -18,9 +18,9 @@ def distillation_backward(
 ) -> Callable[[Any, torch.Generator], Tensor]:
     r"""Return a ``backward`` for :func:`metalearn.fit` that trains a student by a teacher's answers, task by task.
 
-    Both adapt to the same support set. On its queries the loss is :math:`(1 - w) \mathcal{L} + w T^2
-    \mathrm{KL}(p_T \,\|\, q_T)`: the task loss, and how far the student's probabilities :math:`q_T` are from the
-    teacher's, both at temperature :math:`T`. In regression the second term is the mean squared difference of their
+    Both adapt to the same support set. On its queries the loss is :math:`(1 - w) \mathcal{L} + w \tau^2
+    \mathrm{KL}(q \,\|\, p)`: the task loss, and how far the student's probabilities :math:`p` are from the teacher's
+    :math:`q`, both at temperature :math:`\tau`. In regression the second term is the mean squared difference of their
     predictions.
 
     Args:

@@ -42,15 +42,15 @@ class BreakEven:
 def break_even(training: float | Sequence[float], saved: float | Tensor) -> BreakEven:
     r"""Return the number of tasks after which a training has paid for what each task then costs less.
 
-    Another way to do a task costs :math:`c_0` and needs no training; ours costs :math:`K` once and :math:`c` a task.
-    The sums :math:`K + N c` and :math:`N c_0` meet at :math:`N = K / (c_0 - c)`; if :math:`c \ge c_0` they never do.
+    Another way to do a task costs :math:`u` and needs no training; ours costs :math:`C` once and :math:`a` a task.
+    The sums :math:`C + n a` and :math:`n u` meet at :math:`n^* = C / (u - a)`; if :math:`a \ge u` they never do.
     All costs are in one unit: operations, seconds, joules or money. If the other way has a training too, ``training``
     is the difference.
 
     Args:
-        training: Cost :math:`K` of the training, at least 0, or one of each seed: the mean counts, and the cheapest and
+        training: Cost :math:`C` of the training, at least 0, or one of each seed: the mean counts, and the cheapest and
             the dearest enter the bounds.
-        saved: What a task costs less, :math:`c_0 - c`: a number, or one for each of several tasks ``[n_tasks]``, whose
+        saved: What a task costs less, :math:`u - a`: a number, or one for each of several tasks ``[n_tasks]``, whose
             95 % interval of the mean enters the bounds.
 
     Raises:

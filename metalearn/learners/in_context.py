@@ -51,7 +51,7 @@ class InContext(EncoderLearner):
         Here an input and its target are one token, the support is a set, and queries are answered all at once.
 
     Taught in:
-        Language.
+        Reading is adapting: in-context learning.
 
     Example:
         >>> import torch
