@@ -37,7 +37,7 @@ OMNIGLOT = {
     "MetaNetwork": _of("Munkhdalai and Yu, 2017, arXiv 1703.00837", 98.95, None, 97.00, None),
 }
 LEFT_OUT = {
-    "ESMAML": "takes some fifteen steps in the minute that all others have",
+    "ESMAML": "takes a few steps in the minute that all others have",
     "SoftKMeans": "without images that lack a label it is Prototypical",
     "Pixels": "stands in the table as raw pixels: Prototypical on the image itself",
     "ConditionalVAE": "generates images and does not tell classes apart",
