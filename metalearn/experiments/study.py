@@ -78,7 +78,7 @@ class Method:
         fit: Options of :class:`Fit`.
         test: ``{"n_steps": [1, 3]}`` for a row of each number of inner steps; ``{"n_way": 5}`` for a learner that
             knows no other number of classes; ``{"tune": {"inner_lr": [0.01, 0.1]}}`` for a setting that is chosen for
-            each test, on validation tasks.
+            each test, on validation tasks, after the largest number of inner steps.
         weights: Label of the method whose trained weights this one takes, in place of training.
         data: Source that it learns from, is validated and, where a test names none, tested on, where that is not the
             study's: other classes (``"grey:mnist"``), or the study's examples in another form (``"intents:tfidf"``).
