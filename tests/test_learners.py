@@ -472,6 +472,29 @@ def test_adaptation_goes_on_from_an_earlier_result(learner, name):
             torch.testing.assert_close(three, learner.adapt(x, y, n_way=N_WAY, n_steps=3))
 
 
+@pytest.mark.parametrize("label", [0, 2])
+def test_a_new_example_moves_the_prototype_of_its_class_alone(label):
+    learner = Prototypical(nn.Identity())
+    first = learner.adapt(4 * torch.eye(3), torch.arange(3))
+    more = learner.adapt(torch.zeros(1, 3), torch.tensor([label]), start=first)
+    expected = 4 * torch.eye(3)
+    expected[label] /= 2
+    torch.testing.assert_close(more["prototypes"], expected)
+    torch.testing.assert_close(more["counts"], 1 + torch.eye(3)[label])
+    with pytest.raises(ValueError, match="start has 3 classes, got n_way=4"):
+        learner.adapt(torch.zeros(1, 3), torch.tensor([label]), n_way=4, start=first)
+    with pytest.raises(ValueError, match=r"expected labels 0…2, got \[3\]"):
+        learner.adapt(torch.zeros(1, 3), torch.tensor([3]), start=first)
+
+
+@pytest.mark.parametrize("learner", [metalearn.learners.Pixels(), Prototypical(nn.Flatten())])
+def test_means_of_bytes_do_not_overflow(learner):
+    x = torch.tensor([[[200, 100]], [[240, 0]]], dtype=torch.uint8)
+    adapted = learner.adapt(x, torch.tensor([0, 0]))
+    assert adapted["prototypes"].tolist() == [[220.0, 50.0]]
+    assert learner.predict(adapted, x[:1]).item() == -(20.0**2) - 50.0**2
+
+
 @pytest.mark.parametrize("labels", [[0, 0, 2, 2], [100, 100, 200, 200], [0, 1, 0, 3]])
 @pytest.mark.parametrize("make", [Prototypical, Siamese, Matching, lambda e: Transfer(e, 5, n_features=8)])
 def test_labels_with_a_gap_are_refused(make, labels):
