@@ -534,6 +534,11 @@ def test_batches_take_the_precision_of_the_learner(dtype):
     assert {p.dtype for p in learner.parameters()} == {dtype}
 
 
+@pytest.mark.parametrize("name", ["Siamese, contrastive", "Transfer", "Contrastive"])
+def test_labelled_batches_take_the_precision_of_the_learner(name):
+    assert fit(FACTORIES[name]().double(), training_sampler(name, toy(0)), 2, progress=False).n_steps == 2
+
+
 def test_every_learner_is_registered_by_its_name():
     assert {name.split(",")[0] for name in FACTORIES} <= set(Learner.registry)
     assert all(Learner.registry[type(make()).__name__] is type(make()) for make in FACTORIES.values())
