@@ -218,12 +218,17 @@ def batches(x: Inputs, y: Tensor, n_steps: int, size: int | None = None) -> Iter
 def to_vector(params: Mapping[str, Tensor]) -> Tensor:
     """Return all parameters as one vector ``[n_params]``, in the order of the mapping.
 
+    Raises:
+        ValueError: If there are none.
+
     Example:
         >>> import torch
         >>> from metalearn.inner_loop import to_vector
         >>> to_vector({"weight": torch.ones(2, 2), "bias": torch.zeros(1)})
         tensor([1., 1., 1., 1., 0.])
     """
+    if not params:
+        raise ValueError("expected parameters, got none: are they all frozen (requires_grad=False)?")
     return torch.cat([param.reshape(-1) for param in params.values()])
 
 

@@ -437,6 +437,13 @@ def test_frozen_parameters_stay_in_both_loops(name):
     assert torch.equal(learner.get_parameter(frozen), before)
 
 
+@pytest.mark.parametrize("name", sorted({*STARTS, "Transfer, fine-tuning"}))
+def test_weights_to_adapt_that_are_all_frozen_are_named(name):
+    task = episodes()[0]
+    with pytest.raises(ValueError, match=r"frozen \(requires_grad=False\)"):
+        FACTORIES[name]().requires_grad_(False).adapt(task.support_x, task.support_y, n_way=N_WAY)
+
+
 def test_constant_rates_are_not_trained_and_follow_the_device():
     rate = nn.Parameter(torch.tensor(0.1))
     learner = MAML(model(), rate)
