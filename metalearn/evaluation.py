@@ -265,6 +265,8 @@ def evaluate(
         raise ValueError(f"{type(learner).__name__} is scored by its mean return, got metric={metric!r}: leave it out")
     several = isinstance(n_steps, Sequence)
     steps: Sequence[int | None] = n_steps if isinstance(n_steps, Sequence) else [n_steps]
+    if not steps:
+        raise ValueError("n_steps is an empty sequence: give a number, or leave it out")
     device = getattr(sample, "device", "cpu")
     seed = default_seed() if seed is None else seed
     generator, games = (stream_of(seed, name, device) for name in (stream, f"{stream} games"))
@@ -278,6 +280,8 @@ def evaluate(
                     f"sample gave the same {len(drawn)} tasks again; counted twice, they would make the interval too"
                     f" narrow. Give n_tasks={done}, or a sample that draws"
                 )
+            if not len(drawn):
+                raise ValueError("sample gave no tasks: each call must return at least one")
             batch = learner.take(drawn)
             if done:
                 learner.check_values(batch)

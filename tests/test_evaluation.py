@@ -174,6 +174,13 @@ def test_of_a_loss_lower_is_better(own):
     assert evaluate(learner, waves, 16, metric=fourth_power).higher_is_better is not own
 
 
+def test_no_steps_to_count_and_no_tasks_to_score():
+    with pytest.raises(ValueError, match="n_steps is an empty sequence"):
+        evaluate(maml(), waves, 16, [])
+    with pytest.raises(ValueError, match="sample gave no tasks"):
+        evaluate(maml(), lambda generator: waves(generator)[:0], 16)
+
+
 def test_too_few_tasks():
     with pytest.raises(ValueError, match="n_tasks must be at least 2 for an interval, got 1"):
         evaluate(maml(), waves, 1)
