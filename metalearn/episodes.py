@@ -128,10 +128,11 @@ class Episode:
 def _has_task_axis(episode: Episode) -> bool:
     """Return whether this is a batch: by its labels, or by targets ``[n_tasks, n_support, n_outputs]`` and inputs."""
     y = episode.support_y
-    if episode.n_way is not None or y.ndim != 3:  # targets of four axes are pictures
-        return episode.n_way is not None and y.ndim != 1
-    shared = all(leaf.ndim >= 3 and leaf.shape[:2] == y.shape[:2] for leaf in tree_leaves(episode.support_x))
-    return shared and len(y) == len(episode.query_y)
+    if episode.n_way is not None:
+        return y.ndim != 1
+    if y.ndim != 3 or len(y) != len(episode.query_y):  # targets of four axes are pictures
+        return False
+    return all(leaf.ndim >= 3 and leaf.shape[:2] == y.shape[:2] for leaf in tree_leaves(episode.support_x))
 
 
 class EpisodeList:
