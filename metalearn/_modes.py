@@ -11,12 +11,11 @@ from torch import nn
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Put a module into ``eval`` mode and record no gradients; afterwards, each part's mode is the one it had."""
-    modes = [(part, part.training) for part in module.modules()]
+    """Put a module into ``eval`` mode and record no gradients; afterwards, its mode is the one it had."""
+    was_training = module.training
     module.eval()
     try:
         with torch.no_grad():
             yield
     finally:
-        for part, mode in modes:
-            part.training = mode
+        module.train(was_training)
