@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import io
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +58,18 @@ def _describe(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_describe(part) for part in value) + "]"
     if isinstance(value, nn.Module):
-        return repr(value)
+        return repr(value) if list(value.parameters()) else f"{value!r} {_describe(_settings(value))}"
+    if isinstance(value, partial):
+        return f"{_describe(value.func)} {_describe(value.args)} {_describe(value.keywords)}"
     if callable(value):
         return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__name__)}"
     return repr(value)
+
+
+def _settings(loss: nn.Module) -> dict[str, Any]:
+    """Return numbers, texts and buffers of a loss such as ``nn.HuberLoss``, which its repr does not show."""
+    own = {name: value for name, value in vars(loss).items() if isinstance(value, int | float | str)}
+    return {name: value for name, value in own.items() if name != "training"} | dict(loss.named_buffers())
 
 
 def compare(path: Path, theirs: Mapping[str, str], mine: Mapping[str, str]) -> None:

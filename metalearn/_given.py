@@ -52,8 +52,8 @@ def dims(x: Tensor) -> list[int]:
 
 
 def int64(y: Tensor) -> Tensor:
-    """Return integer labels as int64; floats and booleans are left to the checks."""
-    return y if y.is_floating_point() or y.dtype in (torch.int64, torch.bool) else y.long()
+    """Return integer labels and booleans as int64; floats are left to the checks."""
+    return y if y.is_floating_point() else y.long()
 
 
 def class_ids(y: Tensor | Sequence[int]) -> Tensor:

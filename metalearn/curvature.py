@@ -16,7 +16,7 @@ def largest_curvatures(learner: StepsLearner, episodes: Tasks, n_iterations: int
 
     It is found by power iteration: a vector is multiplied by the Hessian again and again. It turns towards the
     eigenvector whose eigenvalue is largest in size, and in the end each product is longer by that factor. The first
-    vector is the gradient. No Hessian is formed.
+    vector is the gradient, or where that is zero one of unequal entries. No Hessian is formed.
 
     Args:
         learner: One that moves a model's weights by inner steps, such as :class:`metalearn.learners.MAML`.
@@ -49,8 +49,10 @@ def largest_curvatures(learner: StepsLearner, episodes: Tasks, n_iterations: int
 
         gradient, times_hessian, *_ = torch.func.vjp(torch.func.grad(loss), start)  # the Hessian is symmetric
         vector: Tensor = to_vector(gradient)
+        vector = torch.where(vector.norm() > 0, vector, torch.linspace(1, 2, len(vector)).to(vector))
+        smallest = torch.finfo(vector.dtype).tiny  # a product is zero where the Hessian is
         for _ in range(n_iterations):
-            (product,) = times_hessian(from_vector(vector / vector.norm(), start))
+            (product,) = times_hessian(from_vector(vector / vector.norm().clamp(min=smallest), start))
             vector = to_vector(product)
         length: Tensor = vector.norm()
         return length

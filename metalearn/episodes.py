@@ -27,7 +27,7 @@ class Episode:
     Args:
         support_x: Inputs ``[n_support, ...]``, or a pytree of such (a batch: ``[n_tasks, n_support, ...]``).
         support_y: Class labels 0…n_way-1 ``[n_support]``, or regression targets ``[n_support, n_outputs]``. Labels of
-            any integer type become int64.
+            any integer type, and booleans, become int64.
         query_x: Inputs to predict, like ``support_x``.
         query_y: Labels or targets of the query, like ``support_y``.
         n_way: Number of classes of a task; ``None`` for regression.
@@ -102,6 +102,8 @@ class Episode:
         if self.n_way is None or (many and not len(self)):  # a batch of no tasks, as Poisson sampling draws them
             return
         for name, y in {"support_y": self.support_y, "query_y": self.query_y}.items():
+            if not y.numel():
+                raise ValueError(f"{name} is empty, of shape {dims(y)}: a task needs support and query examples")
             least = -1 if unlabelled and name == "support_y" else 0
             if y.is_floating_point() or y.min() < least or y.max() >= self.n_way:
                 raise ValueError(
@@ -121,6 +123,16 @@ class Episode:
         names = ("support_x", "support_y", "query_x", "query_y")
         shapes = ", ".join(f"{name}={tree_map(dims, getattr(self, name))}" for name in names)
         return f"Episode({shapes}, n_way={self.n_way})"
+
+
+def _has_task_axis(episode: Episode) -> bool:
+    """Return whether this is a batch: by its labels, or by targets ``[n_tasks, n_support, n_outputs]`` and inputs."""
+    y = episode.support_y
+    if episode.n_way is not None:
+        return y.ndim != 1
+    if y.ndim != 3 or len(y) != len(episode.query_y):  # targets of four axes are pictures
+        return False
+    return all(leaf.ndim >= 3 and leaf.shape[:2] == y.shape[:2] for leaf in tree_leaves(episode.support_x))
 
 
 class EpisodeList:
@@ -149,10 +161,10 @@ class EpisodeList:
         for i, episode in enumerate(self.episodes):
             if not isinstance(episode, Episode):
                 raise ValueError(f"expected a list of episodes, got {type(episode).__name__} at position {i}")
-            if episode.n_way is not None and episode.support_y.ndim != 1:
+            if _has_task_axis(episode):
                 raise ValueError(
-                    f"each element is one task, with labels [n_support], got a batch of {len(episode)} tasks at"
-                    f" position {i}: put in its tasks, list(batch)"
+                    "each element is one task, with labels [n_support] or targets [n_support, n_outputs], got a batch"
+                    f" of {len(episode)} tasks at position {i}: put in its tasks, list(batch)"
                 )
 
     def __len__(self) -> int:
@@ -207,7 +219,7 @@ class Batch:
         x: Inputs ``[n, ...]``, or a pytree of such (tokens with a mask, say); of pairs, triplets and views a tuple of
             two or three of these, the sides.
         y: Labels ``[n]``: class ids, or for pairs 1 where both sides are of one class and 0 where not. Labels of any
-            integer type become int64.
+            integer type, and booleans, become int64.
         kind: ``"labelled"``, ``"pairs"``, ``"triplets"``, or ``"views"``: two augmentations of each image, ``y`` then
             counts images.
 
@@ -252,9 +264,13 @@ class Batch:
         """Yield ``x`` and ``y``."""
         return iter((self.x, self.y))
 
+    def map(self, fn: Callable[[Tensor], Tensor]) -> Batch:
+        """Apply ``fn`` to every tensor and keep the kind."""
+        return Batch(tree_map(fn, self.x), fn(self.y), self.kind)
+
     def to(self, device: torch.device | str) -> Batch:
         """Move every tensor to ``device``."""
-        return Batch(tree_map(lambda leaf: leaf.to(device), self.x), self.y.to(device), self.kind)
+        return self.map(lambda leaf: leaf.to(device))
 
     def check(self) -> None:
         """Refuse values that are not finite.

@@ -9,6 +9,7 @@ from typing import Literal, overload
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from metalearn._modes import evaluating
 from metalearn._torch import tree_leaves, tree_map
@@ -20,10 +21,17 @@ from metalearn.vectorize import over_tasks
 
 Metric = Callable[[Tensor, Tensor], Tensor]
 Sample = Callable[[torch.Generator], Episode | EpisodeList]
+_LOSSES: tuple[Metric, ...] = (
+    *(F.mse_loss, F.l1_loss, F.smooth_l1_loss, F.huber_loss),
+    *(F.cross_entropy, F.nll_loss, F.binary_cross_entropy, F.binary_cross_entropy_with_logits),
+)
 
 
 def accuracy(logits: Tensor, y: Tensor) -> Tensor:
     """Return the share of right answers, a scalar in [0, 1], of logits ``[n, n_way]`` and labels ``[n]``.
+
+    Raises:
+        ValueError: If there are not as many predictions as labels.
 
     Example:
         >>> import torch
@@ -31,11 +39,15 @@ def accuracy(logits: Tensor, y: Tensor) -> Tensor:
         >>> accuracy(torch.tensor([[2.0, 1.0], [0.0, 3.0]]), torch.tensor([0, 0]))
         tensor(0.5000)
     """
+    _check_alike(logits.shape[:-1], y.shape)
     return (logits.argmax(-1) == y).float().mean()
 
 
 def mean_squared_error(prediction: Tensor, y: Tensor) -> Tensor:
     """Return the mean squared error, a scalar, of predictions and targets ``[n, n_outputs]``.
+
+    Raises:
+        ValueError: If their shapes differ.
 
     Example:
         >>> import torch
@@ -43,7 +55,13 @@ def mean_squared_error(prediction: Tensor, y: Tensor) -> Tensor:
         >>> mean_squared_error(torch.tensor([[1.0], [5.0]]), torch.tensor([[1.0], [3.0]]))
         tensor(2.)
     """
+    _check_alike(prediction.shape, y.shape)
     return (prediction - y).square().mean()
+
+
+def _check_alike(predicted: torch.Size, target: torch.Size) -> None:
+    if predicted != target:  # torch would pair each with each
+        raise ValueError(f"expected one prediction for each target {list(target)}, got {list(predicted)}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,8 +107,11 @@ class Score:
 
     @property
     def median(self) -> float:
-        """Median over tasks, which a few tasks that diverge do not move; NaN counts as infinite."""
-        return self.per_task.double().nan_to_num(nan=math.inf, posinf=math.inf).quantile(0.5).item()
+        """Median over tasks, which a few tasks that diverge do not move; NaN counts as the worst value, infinite."""
+        worst = -math.inf if self.higher_is_better else math.inf
+        values = self.per_task.double().nan_to_num(worst, posinf=math.inf, neginf=-math.inf)
+        below, above = (values.quantile(0.5, interpolation=side).item() for side in ("lower", "higher"))
+        return (below + above) / 2  # quantile's own mean of two infinite values is NaN
 
     def better_than(self, other: Score | None) -> bool:
         """Return whether this mean beats another; anything finite beats nothing or NaN."""
@@ -119,7 +140,7 @@ class Score:
             (True, False, True)
         """
         values = self.per_task.double()
-        rest: Tensor | float = other if isinstance(other, int | float) else other.per_task.double()
+        rest: Tensor | float = other.per_task.double() if isinstance(other, Score) else float(other)
         if isinstance(other, Score) and (other.n_tasks, other.higher_is_better) != (
             self.n_tasks,
             self.higher_is_better,
@@ -205,10 +226,12 @@ def evaluate(
             tasks.
         n_tasks: Number of tasks, at least 2; the literature uses 600 or more.
         n_steps: Inner steps at test time; ``None``: as trained; a sequence: a score for each.
-        metric: ``metric(prediction, target) -> scalar`` of one task; by default accuracy for classes and mean squared
-            error for regression. ``"loss"``: the learner's own outer objective, such as a bound on a likelihood. A
-            learner that plays (``Learner.plays``) is scored by its mean return, and takes none.
-        higher_is_better: Direction of the metric; by default higher, for the mean squared error and the loss lower.
+        metric: ``metric(prediction, target) -> scalar`` of one task, a tensor or a number; by default accuracy for
+            classes and mean squared error for regression. ``"loss"``: the learner's own outer objective, such as a
+            bound on a likelihood. A learner that plays (``Learner.plays``) is scored by its mean return, and takes
+            none.
+        higher_is_better: Direction of the metric; by default lower for the mean squared error, the learner's loss and
+            its ``loss_fn``, and losses of ``torch.nn.functional``, higher for others.
         stream: Stream of the seed from which tasks are drawn: ``"test"``, or ``"validation"`` while anything is still
             chosen; neither shares a task with the other or with training (:func:`metalearn.runtime.stream`).
         seed: Seed of the tasks; ``None``: :func:`metalearn.runtime.default_seed`.
@@ -219,7 +242,7 @@ def evaluate(
 
     Raises:
         ValueError: If ``n_tasks`` is below 2, ``n_steps`` is given beside the loss, a metric for a learner that plays,
-            or a task's values or shapes are wrong.
+            a task's values or shapes are wrong, or ``sample`` returns the same tasks again, instead of new ones.
 
     Example:
         >>> import torch
@@ -242,13 +265,24 @@ def evaluate(
         raise ValueError(f"{type(learner).__name__} is scored by its mean return, got metric={metric!r}: leave it out")
     several = isinstance(n_steps, Sequence)
     steps: Sequence[int | None] = n_steps if isinstance(n_steps, Sequence) else [n_steps]
+    if not steps:
+        raise ValueError("n_steps is an empty sequence: give a number, or leave it out")
     device = getattr(sample, "device", "cpu")
     seed = default_seed() if seed is None else seed
     generator, games = (stream_of(seed, name, device) for name in (stream, f"{stream} games"))
     results: list[Tensor] = []  # each [n_tasks of a batch, number of entries in steps]
+    drawn: Episode | EpisodeList | None = None
     with evaluating(learner), progress_bar(n_tasks, "task", progress) as bar:
         while (done := sum(len(part) for part in results)) < n_tasks:
-            batch = learner.take(sample(generator))
+            drawn, last = sample(generator), drawn
+            if drawn is last:
+                raise ValueError(
+                    f"sample gave the same {len(drawn)} tasks again; counted twice, they would make the interval too"
+                    f" narrow. Give n_tasks={done}, or a sample that draws"
+                )
+            if not len(drawn):
+                raise ValueError("sample gave no tasks: each call must return at least one")
+            batch = learner.take(drawn)
             if done:
                 learner.check_values(batch)
             else:
@@ -260,7 +294,8 @@ def evaluate(
                 metric = metric or (mean_squared_error if batch[0].n_way is None else accuracy)
                 results.append(_score_batch(learner, batch, steps, metric))
             bar.update(len(results[-1]))
-    higher = metric not in (mean_squared_error, "loss") if higher_is_better is None else higher_is_better
+    lower = metric in (mean_squared_error, "loss", learner.loss_fn, *_LOSSES)
+    higher = not lower if higher_is_better is None else higher_is_better
     per_task = torch.cat(results).cpu()  # [n_tasks, number of entries in steps]
     scores = [Score.of(column, higher_is_better=higher) for column in per_task.unbind(1)]
     return dict(zip(n_steps, scores, strict=True)) if several else scores[0]  # type: ignore[arg-type]
@@ -309,16 +344,15 @@ def _score_batch(
         values = []
         for n in steps:
             adapted = learner.adapt(episode.support_x, episode.support_y, n_way=episode.n_way, n_steps=n)
-            values.append(metric(learner.predict(adapted, episode.query_x), episode.query_y))
+            values.append(torch.as_tensor(metric(learner.predict(adapted, episode.query_x), episode.query_y)))
         return torch.stack(values)
 
     if isinstance(batch, EpisodeList) and metric != "loss":
         columns = []
         for n in steps:
             pairs = zip(batch, adapt_each(learner, batch, n), strict=True)
-            columns.append(
-                torch.stack([metric(learner.predict(own, task.query_x), task.query_y) for task, own in pairs])
-            )
+            values = [metric(learner.predict(own, task.query_x), task.query_y) for task, own in pairs]
+            columns.append(torch.stack([torch.as_tensor(value) for value in values]))
         return torch.stack(columns, 1)
     scores: Tensor = over_tasks(score, batch, learner.how, chunk_size=learner.chunk_size, module=learner)
     return scores

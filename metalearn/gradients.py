@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -43,7 +44,8 @@ def finite_difference_error(
 
     The slope is measured by central differences, :math:`(\mathcal{L}(\theta + \epsilon d) - \mathcal{L}(\theta -
     \epsilon d)) / 2\epsilon`. In double precision and with a smooth network (tanh, average pooling; not ReLU, whose
-    kinks disturb differences) a right gradient is off by 1e-6 or less. For a learner whose ``backward`` is by design no
+    kinks disturb differences) a right gradient is off by 1e-6 or less. Where the loss does not change at all, the
+    result is 0 for a gradient of zero and infinite for another. For a learner whose ``backward`` is by design no
     gradient of its ``loss``, such as Reptile, the result means nothing.
 
     Args:
@@ -82,4 +84,5 @@ def finite_difference_error(
         nn.utils.vector_to_parameters(here + sign * epsilon * direction, own)
         values.append(float(over_tasks(learner.loss, batch).mean().item()))
     measured = (values[0] - values[1]) / (2 * epsilon)
-    return abs(predicted - measured) / abs(measured)
+    off = abs(predicted - measured)
+    return off / abs(measured) if measured else math.inf if off else 0.0

@@ -218,12 +218,17 @@ def batches(x: Inputs, y: Tensor, n_steps: int, size: int | None = None) -> Iter
 def to_vector(params: Mapping[str, Tensor]) -> Tensor:
     """Return all parameters as one vector ``[n_params]``, in the order of the mapping.
 
+    Raises:
+        ValueError: If there are none.
+
     Example:
         >>> import torch
         >>> from metalearn.inner_loop import to_vector
         >>> to_vector({"weight": torch.ones(2, 2), "bias": torch.zeros(1)})
         tensor([1., 1., 1., 1., 0.])
     """
+    if not params:
+        raise ValueError("expected parameters, got none: are they all frozen (requires_grad=False)?")
     return torch.cat([param.reshape(-1) for param in params.values()])
 
 
@@ -254,7 +259,7 @@ def rates_of_steps(inner_lr: InnerLR, params: Mapping[str, Tensor]) -> list[Rate
         params: The parameters that are to have a rate, by name.
 
     Raises:
-        ValueError: If a parameter has no rate, or a rate is a negative or infinite number.
+        ValueError: If a parameter has no rate, a rate is a negative or infinite number, or a tensor of another shape.
 
     Example:
         >>> import torch
@@ -265,6 +270,12 @@ def rates_of_steps(inner_lr: InnerLR, params: Mapping[str, Tensor]) -> list[Rate
     steps = inner_lr if isinstance(inner_lr, Sequence) else [inner_lr]
     if not steps:
         raise ValueError("inner_lr is an empty sequence: give one rate per step")
+    for step in steps:
+        if isinstance(step, Tensor) and step.ndim:
+            raise ValueError(
+                f"inner_lr is a tensor of shape {list(step.shape)}: give a list of numbers for rates by step, or a"
+                " mapping by name for rates by weight"
+            )
     found: list[Rates] = [dict(rate) if isinstance(rate, Mapping) else dict.fromkeys(params, rate) for rate in steps]
     for rates in found:
         missing = sorted(set(params) - set(rates))
@@ -273,7 +284,19 @@ def rates_of_steps(inner_lr: InnerLR, params: Mapping[str, Tensor]) -> list[Rate
         for rate in rates.values():
             if not isinstance(rate, Tensor) and not (math.isfinite(rate) and rate >= 0):
                 raise ValueError(f"inner_lr must be a finite number, at least 0, got {rate}: steps go down the loss")
+        for name, param in params.items():
+            if isinstance(rate := rates[name], Tensor) and not _fits(rate, param):
+                raise ValueError(
+                    f"the rate of {name} must be one number, or one for each of its weights {list(param.shape)}, got a"
+                    f" tensor of shape {list(rate.shape)}"
+                )
     return found
+
+
+def _fits(rate: Tensor, param: Tensor) -> bool:
+    """Return whether a product of the two has the parameter's shape."""
+    pairs = zip(reversed(rate.shape), reversed(param.shape), strict=False)
+    return rate.ndim <= param.ndim and all(ours in (1, theirs) for ours, theirs in pairs)
 
 
 def _descend(params: Params, grads: Params, loss: Tensor, rates: list[Rates]) -> tuple[Params, list[Rates]]:

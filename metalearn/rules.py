@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from metalearn.inner_loop import Params, from_vector, to_vector
+from metalearn.learners._preprocessing import root
 
 if TYPE_CHECKING:
     from metalearn.learners.meta_lstm import MetaLSTM
@@ -88,7 +89,7 @@ class Adam:
         (first, second), mean, square = self.betas, state["mean"], state["square"]
         mean = first * mean + (1 - first) * gradient
         square = second * square + (1 - second) * gradient.square()
-        direction = mean / (1 - first**step) / ((square / (1 - second**step)).sqrt() + self.eps)
+        direction = mean / (1 - first**step) / (root(square / (1 - second**step)) + self.eps)
         return from_vector(to_vector(params) - self.lr * direction, params), {
             "mean": mean,
             "square": square,

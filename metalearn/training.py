@@ -107,7 +107,7 @@ def fit(
 
     With a checkpoint, a run that was stopped goes on where it was; on a CPU it ends with the same bits as a run that
     was not stopped. Ctrl-C finishes the step at hand, saves and returns. With validation, the learner ends with the
-    weights that scored best, unless Ctrl-C ended the run.
+    weights that scored best, unless Ctrl-C ended the run. It is left in ``train`` mode; ``evaluate`` sets its own.
 
     Args:
         learner: Any learner; trained in place.
@@ -116,7 +116,7 @@ def fit(
             such, or anything with ``.to(device)`` and ``.check()`` that the learner's ``backward`` takes.
         n_steps: Number of outer steps in all, those of an earlier sitting included.
         outer_lr: Learning rate of Adam, where no ``optimizer`` is given.
-        optimizer: An optimiser over the learner's parameters.
+        optimizer: An optimiser over the learner's parameters; its rates are the same afterwards.
         schedule: Factor on the learning rates at a step, such as :func:`metalearn.training.cosine`; a pure function of
             the step.
         before_step: Called with the number of the step before each one, to set what changes in the course of training
@@ -124,10 +124,10 @@ def fit(
             on where it stopped.
         after_backward: Called with the loss after the gradient is in ``.grad`` and before the optimiser's step; it may
             change gradients (an average over machines, noise), and returns the loss to record.
-        max_grad_norm: Clip the gradient to this norm.
+        max_grad_norm: Clip the gradient to this norm, above 0; ``None``: never.
         validate: Returns a score, by ``metalearn.evaluate(..., stream="validation")`` on validation tasks.
         validate_every: Steps between validations; one more follows the last step.
-        patience: Stop after so many validations in a row without a better score; ``None``: never.
+        patience: Stop after so many validations in a row without a better score, at least 1; ``None``: never.
         max_seconds: Stop when ``History.cpu_seconds`` reaches it; ``None``: never.
         checkpoint: File to save to and to go on from; ``None``: nothing is saved.
         checkpoint_every: Steps between checkpoints; one more follows the last step.
@@ -149,9 +149,10 @@ def fit(
         The history; it includes earlier sittings.
 
     Raises:
-        ValueError: If a batch does not fit the learner, the optimiser holds none of the learner's parameters, the
-            checkpoint belongs to another run or version, ``before_step`` is given for a compiled gradient, into
-            which the settings are built, ``backward`` beside ``compile``, or a precision that has no effect here.
+        ValueError: If a batch does not fit the learner, a number is out of its range, the optimiser holds none of the
+            learner's parameters, the checkpoint belongs to another run or version, ``before_step`` is given for a
+            compiled gradient, into which the settings are built, ``backward`` beside ``compile``, or a precision that
+            has no effect here.
         FloatingPointError: If loss or gradient is NaN or infinite; the learner keeps the weights before that step.
         OSError: If a checkpoint cannot be written; the previous one stays whole.
 
@@ -175,6 +176,10 @@ def fit(
     for name, value in {"validate_every": validate_every, "checkpoint_every": checkpoint_every}.items():
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
+    if patience is not None and patience < 1:
+        raise ValueError(f"patience must be at least 1, got {patience}")
+    if max_grad_norm is not None and not max_grad_norm > 0:
+        raise ValueError(f"max_grad_norm must be above 0, got {max_grad_norm}")
     run = _Run(
         learner,
         _optimizer(learner, optimizer, outer_lr),
@@ -194,7 +199,10 @@ def fit(
         run.prepare()
         limits = _Limits(n_steps, patience, max_seconds, validate_every, checkpoint_every)
         with _interrupts() as interrupted, progress_bar(n_steps, "step", progress, done=run.history.n_steps) as bar:
-            run.go(limits, interrupted, bar)
+            try:
+                run.go(limits, interrupted, bar)
+            finally:
+                run.set_rates(1.0)  # the caller's optimiser keeps the rates that it came with
         run.finish()
     return run.history
 
@@ -329,8 +337,7 @@ class _Run:
         torch.manual_seed(int(torch.randint(2**48, (), generator=self.generator, device=self.generator.device)))
         generator = self.generator if self.workers is None else self.workers.generator(self.generator)
         batch = self.draw(generator)
-        for group, lr in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
-            group["lr"] = lr if self.schedule is None else lr * self.schedule(self.history.n_steps)
+        self.set_rates(1.0 if self.schedule is None else self.schedule(self.history.n_steps))
         self.optimizer.zero_grad(set_to_none=True)
         with reduced(self.precision, self.device):
             total = self.backward(batch, generator)
@@ -352,6 +359,11 @@ class _Run:
         else:
             self.history.cpu_seconds, self.asked = self.clock, interrupted()
         return loss
+
+    def set_rates(self, factor: float) -> None:
+        """Set the optimiser's rates to those that it came with, times a factor."""
+        for group, lr in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
+            group["lr"] = lr if factor == 1 else lr * factor  # an int stays one
 
     def refuse(self, batch: Any, loss: float) -> None:
         self.learner.check_values(batch)  # if the data are to blame, say so

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from metalearn import Episode
 from metalearn.curvature import largest_curvatures
 from metalearn.data import sinusoids
 from metalearn.inner_loop import from_vector, to_vector
@@ -36,6 +37,15 @@ def test_power_iteration_finds_the_eigenvalue_of_largest_size(learner, batch):
         values = torch.linalg.eigvalsh(torch.autograd.functional.hessian(loss, here))
         assert found[i].item() == pytest.approx(values.abs().max().item(), rel=1e-6)
     assert not found.requires_grad
+
+
+def test_where_the_gradient_is_zero_the_curvature_is_still_found(batch):
+    model = nn.Linear(1, 1, bias=False).double()
+    y = model(batch.support_x).detach()  # the start is the minimum
+    found = largest_curvatures(MAML(model, 0.1, loss_fn=F.mse_loss), Episode(batch.support_x, y, batch.support_x, y))
+    torch.testing.assert_close(found, 2 * batch.support_x.square().mean((1, 2)))
+    flat = MAML(nn.Sequential(model, nn.Hardtanh(-9, -8)), 0.1, loss_fn=F.mse_loss)  # its output does not move
+    assert largest_curvatures(flat, batch).tolist() == [0.0, 0.0, 0.0]
 
 
 def test_a_number_of_iterations_below_one_is_refused(learner, batch):

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from metalearn import Batch, Episode, EpisodeList, Pool, fit, sample_episodes, sample_pairs, sample_triplets
+from metalearn.data import sinusoids
 from metalearn.learners import Siamese, Transfer
 
 
@@ -250,6 +251,23 @@ def test_batches_and_episodes_check_their_values():
         Episode(x, x, x / 0, x).check()
     with pytest.raises(ValueError, match=r"task 1 of the batch has no support example of class 0"):
         Episode(x.expand(2, 2, 1), torch.tensor([[0, 1], [1, 1]]), x.expand(2, 2, 1), y.expand(2, 2), 2).check()
+    with pytest.raises(ValueError, match=r"query_y is empty, of shape \[0\]: a task needs support and query"):
+        Episode(x, y, x[:0], y[:0], 2).check()
+
+
+def test_a_batch_is_mapped_with_its_sides():
+    pool = Pool(torch.randn(60, 2), torch.arange(60) // 20)
+    batch = sample_pairs(pool, 8, generator()).map(lambda leaf: leaf.double() if leaf.is_floating_point() else leaf)
+    assert batch.kind == "pairs" and [side.dtype for side in batch.sides] == 2 * [torch.float64]
+    assert batch.y.dtype == torch.int64 and batch.to("cpu").sides[0].dtype == torch.float64
+
+
+def test_booleans_are_labels():
+    x, y = torch.zeros(2, 1), torch.tensor([False, True])
+    episode = Episode(x, y, x, ~y, 2)
+    episode.check()
+    assert episode.support_y.tolist() == [0, 1] and episode.query_y.tolist() == [1, 0]
+    assert episode.support_y.dtype == Batch(x, y).y.dtype == torch.int64
 
 
 @pytest.mark.parametrize("dtype", [torch.int32, torch.uint8, torch.int16])
@@ -289,6 +307,10 @@ def test_wrong_lists_of_tasks():
     batch = sample_episodes(numbered(), 4, 2, 1, 1, generator())
     with pytest.raises(ValueError, match=r"got a batch of 4 tasks at position 1: .*list\(batch\)"):
         EpisodeList([batch[0], batch])
+    waves = sinusoids().sample(4, 5, 5, generator())
+    with pytest.raises(ValueError, match=r"got a batch of 4 tasks at position 0: .*list\(batch\)"):
+        EpisodeList([waves])
+    assert len(EpisodeList(list(waves))) == 4
 
 
 # What a pool takes

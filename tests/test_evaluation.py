@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -9,7 +10,7 @@ from torch.nn import functional as F
 
 from metalearn import Episode, EpisodeList, Pool, Score, evaluate, sample_episodes
 from metalearn.data import sinusoids
-from metalearn.evaluation import adapt_each
+from metalearn.evaluation import accuracy, adapt_each, mean_squared_error
 from metalearn.learners import MAML, Prototypical
 from metalearn.networks import MLP
 from metalearn.runtime import stream
@@ -24,8 +25,38 @@ def test_interval_by_hand():
 
 
 def test_the_median_stands_when_tasks_diverge():
-    score = Score.of(torch.tensor([math.nan, 1.0, 2.0, math.inf, 1.5]))
+    score = Score.of(torch.tensor([math.nan, 1.0, 2.0, math.inf, 1.5]), higher_is_better=False)
     assert score.median == 2.0 and math.isnan(score.mean)
+
+
+@pytest.mark.parametrize(("higher", "worst"), [(False, math.inf), (True, -math.inf)])
+def test_nan_counts_as_the_worst_value(higher, worst):
+    def median(*values):
+        return Score.of(torch.tensor(values), higher_is_better=higher).median
+
+    assert median(1.0, math.nan, 2.0) == (2.0 if not higher else 1.0)
+    assert median(1.0, math.nan, worst, math.nan) == median(1.0, math.nan) == worst
+    assert median(0.1, 0.4) == torch.tensor([0.1, 0.4]).double().quantile(0.5).item()
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert Score.of(torch.tensor([0.9, 0.8])).above(np.float32(0.5))
+
+
+@pytest.mark.parametrize(
+    ("metric", "prediction", "y"),
+    [(mean_squared_error, torch.ones(3, 1), torch.ones(3)), (accuracy, torch.eye(3), torch.arange(3).unsqueeze(1))],
+)
+def test_metrics_pair_each_prediction_with_its_own_target(metric, prediction, y):
+    with pytest.raises(ValueError, match=r"expected one prediction for each target \[3"):
+        metric(prediction, y)
+
+
+def test_fixed_tasks_are_counted_once():
+    tasks = sinusoids().sample(16, 5, 10, torch.Generator().manual_seed(0))
+    assert evaluate(maml(), lambda generator: tasks, 16).n_tasks == 16
+    with pytest.raises(ValueError, match=r"the same 16 tasks again.* Give n_tasks=16, or a sample that draws"):
+        evaluate(maml(), lambda generator: tasks, 32)
 
 
 def test_tasks_of_unequal_size_are_scored_one_by_one():
@@ -124,6 +155,27 @@ def test_a_metric_of_ones_own():
 
     score = evaluate(maml(), waves, 16, metric=worst, higher_is_better=False)
     assert score.mean > evaluate(maml(), waves, 16).mean ** 0.5 and not score.higher_is_better
+    learner = maml()
+    learner.how = "loop"
+    numbers = evaluate(learner, waves, 16, metric=lambda prediction, y: worst(prediction, y).item())
+    torch.testing.assert_close(numbers.per_task, score.per_task)
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_of_a_loss_lower_is_better(own):
+    def fourth_power(prediction, y):
+        return (prediction - y).pow(4).mean()
+
+    learner = MAML(MLP([1, 8, 1]), 0.01, loss_fn=fourth_power if own else F.mse_loss)
+    assert not evaluate(learner, waves, 16, metric=F.l1_loss).higher_is_better
+    assert evaluate(learner, waves, 16, metric=fourth_power).higher_is_better is not own
+
+
+def test_no_steps_to_count_and_no_tasks_to_score():
+    with pytest.raises(ValueError, match="n_steps is an empty sequence"):
+        evaluate(maml(), waves, 16, [])
+    with pytest.raises(ValueError, match="sample gave no tasks"):
+        evaluate(maml(), lambda generator: waves(generator)[:0], 16)
 
 
 def test_too_few_tasks():

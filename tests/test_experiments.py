@@ -501,7 +501,9 @@ def test_recorded_numbers_follow_from_the_values_of_the_tasks(name: str) -> None
         values = _store.read_values(name)[part["values"]]
         assert len(values) == sum(row["n_tasks"] for row in part["rows"]) and part["commit"] and part["hardware"]["cpu"]
         for row in part["rows"]:
-            check(row, Score.of(_store.unpack(part, row, values)), record.tests[row["test"]])
+            higher = row.get("higher_is_better", "n_answers" in row or "returns" in row)
+            score = Score.of(_store.unpack(part, row, values), higher_is_better=higher)
+            check(row, score, record.tests[row["test"]])
 
 
 def check(row: dict[str, Any], score: Score, test: dict[str, Any]) -> None:

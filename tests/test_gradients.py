@@ -1,5 +1,7 @@
 """The outer gradient is the gradient, and the check by differences finds what is none."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -56,6 +58,17 @@ def test_other_learners_can_be_checked():
     y = torch.tensor([0, 1, 2, 0, 1, 2]).expand(2, 6)
     encoder = nn.Sequential(nn.Linear(3, 4), nn.Tanh()).double()
     assert finite_difference_error(Prototypical(encoder), Episode(x, y, x + 0.1, y, 3)) < 1e-6
+
+
+def test_a_loss_that_does_not_change_has_a_gradient_of_zero():
+    class Flat(MAML):
+        def loss(self, episode):
+            return 0 * super().loss(episode)
+
+    learner = Flat(net(), 0.1, loss_fn=F.mse_loss)
+    assert finite_difference_error(learner, waves()) == 0
+    learner.backward = MAML(learner.model, 0.1, loss_fn=F.mse_loss).backward
+    assert finite_difference_error(learner, waves()) == math.inf
 
 
 def test_single_precision_is_refused():

@@ -55,6 +55,12 @@ def test_it_is_attention_over_one_masked_sequence():
     torch.testing.assert_close(predictions(learner, task), by_one_masked_sequence(learner, task), **DOUBLE)
 
 
+def test_no_query_has_no_prediction():
+    learner, task = reader(), problem()
+    adapted = learner.adapt(task.support_x, task.support_y)
+    assert learner.predict(adapted, task.query_x[:0]).shape == (0, 1)
+
+
 @pytest.mark.parametrize("n_shot", [1, 2, 30])
 def test_a_query_does_not_see_its_neighbours(n_shot):
     learner, task = reader(), problem(n_shot)
@@ -131,6 +137,7 @@ def test_classes_up_to_the_largest_number():
         ({"max_way": 3}, torch.arange(4), 4, r"labels of at most 3 classes .*n_way=4: build one with a larger max_way"),
         ({"max_way": 3}, torch.arange(4), None, r"at most 3 classes"),
         ({"max_way": 3}, torch.zeros(4, 1), 3, r"got torch.float32 \[4, 1\]"),
+        ({"max_way": 5}, torch.tensor([0, 1, 7, 1]), 2, r"expected labels 0…1, got \[0, 1, 7\]"),
     ],
 )
 def test_tasks_of_another_kind_are_refused(options, y, n_way, message):

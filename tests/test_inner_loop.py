@@ -243,6 +243,15 @@ def test_recompute_refuses_a_loss_that_closes_over_trained_tensors(vmapped):
             {"n_steps": 1, "inner_lr": {"v": torch.tensor(0.1)}},
             r"needs a rate for each parameter, but has none for \['w'\]",
         ),
+        (
+            {"n_steps": 2, "inner_lr": torch.tensor([0.1, 0.2])},
+            r"inner_lr is a tensor of shape \[2\]: give a list of numbers for rates by step",
+        ),
+        ({"n_steps": 1, "inner_lr": [torch.tensor([0.1])]}, r"inner_lr is a tensor of shape \[1\]"),
+        (
+            {"n_steps": 1, "inner_lr": {"w": torch.tensor([0.1, 0.2])}},
+            r"the rate of w must be one number, or one for each of its weights \[\], got a tensor of shape \[2\]",
+        ),
     ],
 )
 def test_bad_input(options, message):

@@ -437,6 +437,13 @@ def test_frozen_parameters_stay_in_both_loops(name):
     assert torch.equal(learner.get_parameter(frozen), before)
 
 
+@pytest.mark.parametrize("name", sorted({*STARTS, "Transfer, fine-tuning"}))
+def test_weights_to_adapt_that_are_all_frozen_are_named(name):
+    task = episodes()[0]
+    with pytest.raises(ValueError, match=r"frozen \(requires_grad=False\)"):
+        FACTORIES[name]().requires_grad_(False).adapt(task.support_x, task.support_y, n_way=N_WAY)
+
+
 def test_constant_rates_are_not_trained_and_follow_the_device():
     rate = nn.Parameter(torch.tensor(0.1))
     learner = MAML(model(), rate)
@@ -470,6 +477,29 @@ def test_adaptation_goes_on_from_an_earlier_result(learner, name):
         three = learner.adapt(x, y, n_way=N_WAY, n_steps=1, start=two)
         if not getattr(learner, "per_step", False):
             torch.testing.assert_close(three, learner.adapt(x, y, n_way=N_WAY, n_steps=3))
+
+
+@pytest.mark.parametrize("label", [0, 2])
+def test_a_new_example_moves_the_prototype_of_its_class_alone(label):
+    learner = Prototypical(nn.Identity())
+    first = learner.adapt(4 * torch.eye(3), torch.arange(3))
+    more = learner.adapt(torch.zeros(1, 3), torch.tensor([label]), start=first)
+    expected = 4 * torch.eye(3)
+    expected[label] /= 2
+    torch.testing.assert_close(more["prototypes"], expected)
+    torch.testing.assert_close(more["counts"], 1 + torch.eye(3)[label])
+    with pytest.raises(ValueError, match="start has 3 classes, got n_way=4"):
+        learner.adapt(torch.zeros(1, 3), torch.tensor([label]), n_way=4, start=first)
+    with pytest.raises(ValueError, match=r"expected labels 0…2, got \[3\]"):
+        learner.adapt(torch.zeros(1, 3), torch.tensor([3]), start=first)
+
+
+@pytest.mark.parametrize("learner", [metalearn.learners.Pixels(), Prototypical(nn.Flatten())])
+def test_means_of_bytes_do_not_overflow(learner):
+    x = torch.tensor([[[200, 100]], [[240, 0]]], dtype=torch.uint8)
+    adapted = learner.adapt(x, torch.tensor([0, 0]))
+    assert adapted["prototypes"].tolist() == [[220.0, 50.0]]
+    assert learner.predict(adapted, x[:1]).item() == -(20.0**2) - 50.0**2
 
 
 @pytest.mark.parametrize("labels", [[0, 0, 2, 2], [100, 100, 200, 200], [0, 1, 0, 3]])
@@ -509,6 +539,11 @@ def test_batches_take_the_precision_of_the_learner(dtype):
     fit(learner, sampler(toy(0), 4), 2, progress=False)
     assert 0 <= evaluate(learner, sampler(toy(0), 4), 8).mean <= 1
     assert {p.dtype for p in learner.parameters()} == {dtype}
+
+
+@pytest.mark.parametrize("name", ["Siamese, contrastive", "Transfer", "Contrastive"])
+def test_labelled_batches_take_the_precision_of_the_learner(name):
+    assert fit(FACTORIES[name]().double(), training_sampler(name, toy(0)), 2, progress=False).n_steps == 2
 
 
 def test_every_learner_is_registered_by_its_name():

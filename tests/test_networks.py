@@ -94,7 +94,14 @@ def test_convert_norms_of_a_single_layer_and_without_affine():
     assert norm_policies(convert_norms(nn.BatchNorm1d(3, affine=False), "frozen")) == {"frozen"}
 
 
+def test_other_norms_are_named_by_their_class():
+    for norm in (nn.InstanceNorm2d(3), nn.LayerNorm(3), nn.RMSNorm(3)):
+        assert norm_policies(nn.Sequential(nn.Linear(3, 3), norm)) == {type(norm).__name__}
+
+
 def test_unknown_options_name_the_known_ones():
+    with pytest.raises(ValueError, match=r"policy must be one of \['batch', 'support', 'frozen'\], got 'froozen'"):
+        BatchStatistics(3, "froozen")
     with pytest.raises(
         ValueError, match=r"norm must be one of \['batch', 'support', 'frozen', 'group', 'none'\], got 'bn'"
     ):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from metalearn import Episode, EpisodeList, evaluate, fit, over_tasks
+from metalearn import Batch, Episode, EpisodeList, evaluate, fit, over_tasks
 from metalearn.data import RatingWorld, movielens, ratings, returns
 from metalearn.data.rating_world import MEAN, ROUNDING, Tastes
 from metalearn.data.returns import windows
@@ -296,6 +296,10 @@ def test_returns_and_windows():
         (lambda: MatrixFactorization(300, -1), "n_factors must be at least"),
         (lambda: MatrixFactorization(300, factor_penalty=0), "factor_penalty must be above 0"),
         (lambda: MatrixFactorization(300).backward(SMALL.train.sample(2, 3, 3)), "table of all ratings"),
+        (
+            lambda: MatrixFactorization(300).batch_loss(Batch(torch.zeros(3, 2), torch.zeros(3))),
+            r"table of all ratings.* Its x holds 'user' and 'item', got Batch\(x=\[3, 2\]",
+        ),
         (lambda: MatrixFactorization(300).adapt({"item": torch.zeros(1).long()}, torch.ones(1, 1), n_steps=1), "steps"),
         (lambda: ItemEncoder(0, 8), "n_items must be at least 1"),
         (lambda: UserHead(4, 0), "n_user must be at least 1"),

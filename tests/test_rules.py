@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from metalearn import inner_loop
 from metalearn.learners import MAML, MetaLSTM
+from metalearn.learners.evolved_rule import SymbolicRule
 from metalearn.networks import MLP
 from metalearn.rules import SGD, Adam, FixedGates, with_rule
 from metalearn.runtime import seed_everything
@@ -50,6 +51,24 @@ def test_a_rule_takes_the_steps_of_torchs_optimiser(rule, optimizer):
         own.step()
     for name, param in net.named_parameters():
         torch.testing.assert_close(params[name], param.detach(), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("rule", [Adam(0.1), SymbolicRule(["g/rms", "m/rms"]).double()])
+def test_the_meta_gradient_is_finite_beside_a_weight_without_a_gradient(rule):
+    start = {"used": torch.tensor(0.5).double(), "dead": torch.tensor(0.5).double()}
+
+    def loss(params, x, y):
+        return F.mse_loss(params["used"] * x + params["dead"] * (0 * x), y)
+
+    def after_two_steps(*values):
+        params = dict(zip(start, values, strict=True))
+        path = inner_loop.unroll(params, rule, rule.start(params), loss, inner_loop.batches(X, X.sin(), 2))
+        return [loss(params, X, X.sin()) for params, _ in path][-1]
+
+    values = [value.requires_grad_() for value in start.values()]
+    used, dead = torch.autograd.grad(after_two_steps(*values), values)
+    assert used.abs() > 1e-3 and dead == 0
+    assert torch.autograd.gradcheck(after_two_steps, values)
 
 
 def test_another_rule_starts_where_the_learner_starts_and_leaves_it_as_it_is(learner):

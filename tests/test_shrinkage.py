@@ -162,6 +162,8 @@ def test_many_tasks_at_once_are_as_one_by_one():
             lambda: learner_of(3).adapt(torch.zeros(4, 2), torch.tensor([0, 1, 0, 1])),
             r"features \[n, 3\].*got \[4, 2\]",
         ),
+        (lambda: learner_of(2).adapt(torch.eye(2), torch.arange(2), n_steps=-3), "n_steps must be at least 0, got -3"),
+        (lambda: learner_of(2).adapt(torch.eye(2), torch.tensor([0, 7])), r"expected labels 0…1, got \[0, 7\]"),
     ],
 )
 def test_errors(make, message):

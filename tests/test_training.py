@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -156,6 +157,24 @@ def test_schedule_scales_the_rate_of_each_step():
     assert rates == pytest.approx([0.1, 0.0853553, 0.05, 0.0146447], rel=1e-4)
 
 
+def test_a_schedule_leaves_the_optimisers_rates_as_they_were(tmp_path):
+    learner = build()
+    first, *rest = learner.parameters()
+    optimizer = torch.optim.SGD([{"params": [first], "lr": 0.1}, {"params": rest, "lr": 0}])
+    options = {"optimizer": optimizer, "schedule": cosine(8), "progress": False}
+
+    def rates():
+        return [group["lr"] for group in optimizer.param_groups]
+
+    fit(learner, waves, 4, checkpoint=tmp_path / "run.pt", **options)
+    assert rates() == [0.1, 0]
+    history = fit(learner, waves, 8, checkpoint=tmp_path / "run.pt", **options)  # the same run, so it goes on
+    assert history.n_steps == 8 and rates() == [0.1, 0]
+    with pytest.raises(FloatingPointError):
+        fit(learner, lambda generator: waves(generator).map(lambda leaf: 1e30 * leaf), 3, **options)
+    assert rates() == [0.1, 0]
+
+
 class Renamed(MAML):
     pass
 
@@ -196,6 +215,18 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path, what):
         options = {"optimizer": options["optimizer"](learner)}
     with pytest.raises(ValueError, match=f"run.pt is of another run: {message}"):
         train(4, learner, checkpoint=tmp_path / "run.pt", **options)
+
+
+@pytest.mark.parametrize("loss", [lambda d: partial(F.huber_loss, delta=d), lambda d: nn.HuberLoss(delta=d)])
+def test_a_checkpoint_of_a_loss_with_other_settings_is_refused(tmp_path, loss):
+    def learner(delta):
+        return MAML(MLP([1, 8, 1]), 0.01, loss_fn=loss(delta))
+
+    path = tmp_path / "run.pt"
+    fit(learner(0.5), waves, 2, checkpoint=path, progress=False)
+    assert fit(learner(0.5), waves, 3, checkpoint=path, progress=False).n_steps == 3
+    with pytest.raises(ValueError, match=r"its learner.loss_fn is .*delta: 0.5.*, here it is .*delta: 2.0"):
+        fit(learner(2.0), waves, 4, checkpoint=path, progress=False)
 
 
 def test_a_cut_file_and_another_format_are_refused(tmp_path):
@@ -417,7 +448,12 @@ def test_batches_of_any_type_and_a_backward_that_draws():
     assert ends[0] == ends[1] and len(set(ends[0])) == 3 and Batch.checked == 2
 
 
-@pytest.mark.parametrize("name", ["checkpoint_every", "validate_every"])
+@pytest.mark.parametrize("name", ["checkpoint_every", "patience", "validate_every"])
 def test_intervals_of_no_steps_are_refused(name):
     with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
         fit(build(), waves, 1, progress=False, **{name: 0})
+
+
+def test_a_norm_to_clip_to_is_above_zero():
+    with pytest.raises(ValueError, match=r"max_grad_norm must be above 0, got -1\.0"):
+        fit(build(), waves, 1, max_grad_norm=-1.0, progress=False)

@@ -523,3 +523,9 @@ def test_the_implicit_gradient_goes_through_attention():
         found.append([param.grad for param in learner.parameters()])
     torch.testing.assert_close(*found, rtol=1e-6, atol=1e-9)
     assert all(grad.isfinite().all() for grad in found[0]) and any(grad.abs().sum() > 0 for grad in found[0])
+
+
+@pytest.mark.parametrize("make", [lambda rate: MAML(smooth(), rate), lambda rate: ANIL(smooth(), smooth(), rate)])
+def test_a_rate_as_text_is_refused(make):
+    with pytest.raises(ValueError, match=r"inner_lr must be a number, .*got the text '0\.1'"):
+        make("0.1")

@@ -63,6 +63,7 @@ class Answers:
 
         Returns:
             A label for one image, a list of labels for a batch. A batch gives the answers that its images get alone.
+            An image whose logits are NaN, since the network overflows on it, gets ``None`` at any threshold.
 
         Raises:
             ValueError: If the images differ from the support's in shape, or hold NaN.

@@ -47,7 +47,8 @@ class ContextLayer(nn.Module):
         return self._finish(tokens, weights[..., :n_support] @ values + weights[..., n_support:] * own_values)
 
     def _heads(self, tokens: Tensor) -> Tensor:
-        return tokens.reshape(len(tokens), self.n_heads, -1).transpose(0, 1)  # [n_heads, n, width / n_heads]
+        size = tokens.shape[1] // self.n_heads  # said, since -1 cannot be found where there are no tokens
+        return tokens.reshape(len(tokens), self.n_heads, size).transpose(0, 1)  # [n_heads, n, width / n_heads]
 
     def _finish(self, tokens: Tensor, attended: Tensor) -> Tensor:
         tokens = tokens + self.mix(attended.transpose(0, 1).flatten(1))

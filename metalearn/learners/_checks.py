@@ -37,6 +37,14 @@ def count_classes(support_y: Tensor, n_way: int | None) -> int:
     return int(support_y.max()) + 1 if n_way is None else n_way
 
 
+def check_labels(support_y: Tensor, n_way: int) -> None:
+    """Refuse labels that are not 0…n_way-1; not under a transform, where labels are not known."""
+    if is_transformed() or is_traced() or support_y.is_meta:
+        return
+    if ((support_y < 0) | (support_y >= n_way)).any():
+        raise ValueError(f"expected labels 0…{n_way - 1}, got {sorted(set(support_y.tolist()))[:10]}")
+
+
 def member_of(support_y: Tensor, n_way: int | None) -> Tensor:
     """Return which support example belongs to which class, bool ``[n_way, n_support]``.
 
@@ -64,8 +72,14 @@ def class_means(vectors: Tensor, y: Tensor, n_way: int | None) -> Tensor:
         >>> class_means(torch.tensor([[1.0], [3.0], [7.0]]), torch.tensor([0, 0, 1]), 2).tolist()
         [[2.0], [7.0]]
     """
+    vectors = floating(vectors)
     member = member_of(y, n_way).to(vectors.dtype)  # [n_way, n]
     return member @ vectors / member.sum(1, keepdim=True)
+
+
+def floating(x: Tensor) -> Tensor:
+    """Return integers as float32, since sums and squares of bytes overflow; floats as they are."""
+    return x if x.is_floating_point() else x.float()
 
 
 def check_values(batch: Episode | Batch) -> None:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from metalearn.episodes import Inputs
 from metalearn.learners._base import Adapted, Learner, TaskLoss
+from metalearn.learners._checks import floating
 
 Distance = Literal["squared euclidean", "cosine"]
 
@@ -35,7 +36,7 @@ class EncoderLearner(Learner):
         features = self.run("encoder", adapted, x)
         if features.ndim != 2:
             raise ValueError(f"the encoder must return vectors [n, n_features], got {list(features.shape)}: flatten it")
-        return features
+        return floating(features)
 
 
 def feature_size(encoder: nn.Module, n_features: int | None) -> int:

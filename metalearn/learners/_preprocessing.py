@@ -29,3 +29,17 @@ def log_and_sign(values: Tensor, p: float = 10.0) -> Tensor:
     size = torch.where(large, values.abs(), threshold)  # no logarithm of zero, in the gradient either
     small = torch.where(large, threshold, values)
     return torch.stack([size.log() / p, torch.where(large, values.sign(), small / threshold)], -1)
+
+
+def root(square: Tensor) -> Tensor:
+    """Return the square root; its derivative at 0 is 0, so that a weight without a gradient gives no NaN.
+
+    Example:
+        >>> import torch
+        >>> from metalearn.learners._preprocessing import root
+        >>> square = torch.tensor([0.0, 4.0], requires_grad=True)
+        >>> torch.autograd.grad(root(square).sum(), square)
+        (tensor([0.0000, 0.2500]),)
+    """
+    zero = square == 0
+    return square.masked_fill(zero, 1.0).sqrt().masked_fill(zero, 0.0)

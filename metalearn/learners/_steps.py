@@ -134,6 +134,8 @@ class DescentLearner(StepsLearner):
 
 def constant(rate: inner_loop.InnerLR) -> inner_loop.InnerLR:
     """Return a rate, or rates in any form, that no optimiser trains."""
+    if isinstance(rate, str):
+        raise ValueError(f"inner_lr must be a number, or numbers by step or name, got the text {rate!r}")
     if isinstance(rate, Tensor):
         return rate.detach().clone()
     if isinstance(rate, Mapping):

@@ -16,6 +16,7 @@ from metalearn.evolution import evolution_backward, population_losses
 from metalearn.inner_loop import from_vector, to_vector
 from metalearn.learners._base import TaskLoss
 from metalearn.learners._checks import at_least_one, positive
+from metalearn.learners._preprocessing import root
 from metalearn.learners._steps import StepsLearner
 from metalearn.learners.learned_optimizer import initialise_again
 
@@ -66,7 +67,7 @@ class SymbolicRule(nn.Module):
         first, second = self.vector[-3:-1].sigmoid()
         mean = first * state["mean"] + (1 - first) * gradient
         square = second * state["square"] + (1 - second) * gradient.square()
-        m, rms = mean / (1 - first**step), (square / (1 - second**step)).sqrt() + EPS
+        m, rms = mean / (1 - first**step), root(square / (1 - second**step)) + EPS
         terms = {"g": gradient, "m": m, "sign(g)": gradient.sign(), "sign(m)": m.sign(), "w": weight}
         terms |= {"g/rms": gradient / rms, "m/rms": m / rms}
         move = self.coefficients @ torch.stack([terms[name] for name in self.terms])  # [n_params]

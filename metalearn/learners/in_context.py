@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from metalearn.episodes import Episode, Inputs
 from metalearn.learners._attention import ContextLayer, standardised
 from metalearn.learners._base import Adapted
-from metalearn.learners._checks import at_least_one, count_classes
+from metalearn.learners._checks import at_least_one, check_labels, count_classes
 from metalearn.learners._encoder import EncoderLearner, feature_size
 
 
@@ -166,4 +166,5 @@ class InContext(EncoderLearner):
                 f" {support_y.dtype} {list(support_y.shape)} and n_way={n_way}: build one with a larger max_way, or"
                 " leave max_way out for targets that are values"
             )
+        check_labels(support_y, count_classes(support_y, n_way))
         return support_y.unsqueeze(1) == torch.arange(self.max_way, device=support_y.device)

@@ -160,7 +160,8 @@ class LearnedOptimizer(StepsLearner):
 def initialise_again(module: nn.Module) -> None:
     """Draw a module's weights anew, in place, as its constructor did: by its own ``reset_parameters``, or its parts'.
 
-    Weights with ``requires_grad=False`` stay as they are.
+    Weights with ``requires_grad=False`` stay as they are, and so do those that no ``reset_parameters`` draws, such as
+    a bare ``nn.Parameter`` of a module without that method.
 
     Example:
         >>> from metalearn.learners.learned_optimizer import initialise_again

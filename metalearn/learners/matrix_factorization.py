@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from metalearn._given import at_least_one
 from metalearn.episodes import Batch, Episode, Inputs
 from metalearn.learners._base import Adapted, Learner, TaskLoss
 from metalearn.learners._checks import positive
+
+TABLE = "MatrixFactorization learns from a table of all ratings: fit(learner, raters.table(), ...)"
 
 
 def fold_in(
@@ -133,7 +136,7 @@ class MatrixFactorization(Learner):
 
     def loss(self, episode: Episode) -> Tensor:
         """Refuse: the items are learned from all ratings at once."""
-        raise ValueError("MatrixFactorization learns from a table of all ratings: fit(learner, raters.table(), ...)")
+        raise ValueError(TABLE)
 
     def batch_loss(self, batch: Batch) -> Tensor:
         """Return the mean squared error of the ratings of a table, of which all users are folded in."""
@@ -151,6 +154,8 @@ class MatrixFactorization(Learner):
 
     def _sweep(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Fold all users in; return the error, and the items that fit these users best."""
+        if not (isinstance(batch.x, Mapping) and {"user", "item"} <= set(batch.x)):
+            raise ValueError(f"{TABLE}. Its x holds 'user' and 'item', got {batch}")
         user, item, rating = batch.x["user"], batch.x["item"], batch.y.double()
         mean, bias, factors = rating.mean(), self.bias.double(), self.factors.double()
         n_users = int(user.max()) + 1

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from metalearn.episodes import Inputs
 from metalearn.learners._base import Adapted
-from metalearn.learners._checks import member_of, positive
+from metalearn.learners._checks import check_labels, member_of, positive
 from metalearn.learners._encoder import Distance, EncoderLearner, known_distance, nearness
 
 
@@ -70,7 +71,8 @@ class Prototypical(EncoderLearner):
             support_y: Labels 0…n_way-1 ``[n_support]``.
             n_way: Number of classes; ``None`` counts them.
             n_steps: Must be left out.
-            start: An earlier result of the same classes; its examples count on. ``None``: these examples alone.
+            start: An earlier result of the same classes; its examples count on, and not every class needs a new one.
+                ``None``: these examples alone.
 
         Returns:
             ``"prototypes"`` ``[n_way, n_features]``, ``"counts"`` ``[n_way]``, the examples behind each, and the
@@ -78,7 +80,7 @@ class Prototypical(EncoderLearner):
         """
         self._steps(n_steps)
         features = self.encode({}, support_x)
-        member = member_of(support_y, n_way).to(features.dtype)  # [n_way, n_support]
+        member = self._member(support_y, n_way, start).to(features.dtype)  # [n_way, n_support]
         counts, sums = member.sum(1), member @ features
         if start is not None:
             sums, counts = sums + start["prototypes"] * start["counts"].unsqueeze(1), counts + start["counts"]
@@ -87,3 +89,13 @@ class Prototypical(EncoderLearner):
     def predict(self, adapted: Adapted, x: Inputs) -> Tensor:
         """Return minus the squared distances to the prototypes, or the cosines, over the temperature ``[n, n_way]``."""
         return nearness(self.encode(adapted, x), adapted["prototypes"], self.distance, self.temperature)
+
+    def _member(self, support_y: Tensor, n_way: int | None, start: Mapping[str, Tensor] | None) -> Tensor:
+        """Return which example belongs to which class ``[n_way, n_support]``; after a start, some may have none."""
+        if start is None:
+            return member_of(support_y, n_way)
+        known = len(start["counts"])
+        if n_way not in (None, known):
+            raise ValueError(f"start has {known} classes, got n_way={n_way}: go on with the same classes")
+        check_labels(support_y, known)
+        return support_y == torch.arange(known, device=support_y.device).unsqueeze(1)

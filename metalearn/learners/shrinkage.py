@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from metalearn.episodes import Inputs
 from metalearn.learners._base import Adapted, TaskLoss
-from metalearn.learners._checks import at_least_one, positive
+from metalearn.learners._checks import at_least_one, check_labels, positive
 from metalearn.learners._encoder import EncoderLearner, feature_size
 
 HALVINGS = 6  # of a Newton step that would lead uphill
@@ -98,8 +98,13 @@ class Shrinkage(EncoderLearner):
             support_y: Labels ``[n_support]`` or targets ``[n_support, n_outputs]``.
             n_way: Not needed: the number of outputs is fixed.
             n_steps: Number of Newton steps, at least 0; ``None``: ``n_inner_steps``.
+
+        Raises:
+            ValueError: If ``n_steps`` is below 0, or a label out of range.
         """
         n_steps = self.n_inner_steps if n_steps is None else n_steps
+        if n_steps < 0:
+            raise ValueError(f"n_steps must be at least 0, got {n_steps}")
         if n_steps == 0:
             return self.with_statistics({"weight": self.weight, "bias": self.bias}, support_x)
         x = self._with_one(self.encode({}, support_x))  # [n_support, n_features + 1]
@@ -122,6 +127,7 @@ class Shrinkage(EncoderLearner):
         return torch.cat([features, features.new_ones(len(features), 1)], 1)
 
     def _one_hot(self, y: Tensor, x: Tensor) -> Tensor:
+        check_labels(y, self.n_outputs)
         return (y.unsqueeze(1) == torch.arange(self.n_outputs, device=y.device)).to(x.dtype)
 
     def _newton(self, w: Tensor, centre: Tensor, precision: Tensor, x: Tensor, target: Tensor) -> Tensor:

@@ -37,7 +37,8 @@ class Transfer(EncoderLearner):
         n_features: Size of the encoder's vectors; ``None``: ``encoder.n_features``.
         inner_lr: Step size of the head; ``None``: 1 for the linear head, the square of the temperature for the cosine
             head.
-        encoder_lr: Step size of the encoder in a task; 0 leaves the encoder frozen.
+        encoder_lr: Step size of the encoder in a task; 0 leaves the encoder frozen. Above 0, some of its parameters
+            must have ``requires_grad``; only these move.
         n_inner_steps: Gradient steps in a task, at least 0.
         temperature: Divides the cosines; above 0.
 
@@ -118,7 +119,8 @@ class Transfer(EncoderLearner):
             support_y: Labels 0…n_way-1 ``[n_support]``.
             n_way: Number of classes; ``None`` counts them.
             n_steps: Number of steps, at least 0; ``None``: ``n_inner_steps``.
-            start: An earlier result of the same classes, whose head goes on; ``None``: a new head.
+            start: An earlier result of the same classes, whose head goes on; ``support_y`` still needs an example of
+                each class. ``None``: a new head.
 
         Returns:
             ``"weight"`` ``[n_way, n_features]``, ``"bias"`` ``[n_way]``, ``"scale"``, and the encoder's adapted weights
@@ -133,6 +135,11 @@ class Transfer(EncoderLearner):
         params, loss, x = head, self._probe_loss(fixed), features
         if self.encoder_lr:
             weights: Adapted = {f"encoder.{k}": w for k, w in self.encoder.named_parameters() if w.requires_grad}
+            if not weights:
+                raise ValueError(
+                    f"encoder_lr={self.encoder_lr} fine-tunes the encoder, but all its parameters are frozen"
+                    " (requires_grad=False): leave some to move, or set encoder_lr=0"
+                )
             weights = weights if start is None else {name: start[name] for name in weights}
             rates |= dict.fromkeys(weights, features.new_tensor(self.encoder_lr))
             params, loss, x = head | weights, self._tuning_loss(fixed), support_x

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -34,6 +35,9 @@ class BatchStatistics(nn.Module):
         policy: ``"batch"``, ``"support"`` or ``"frozen"``.
         eps: Added to the variance.
 
+    Raises:
+        ValueError: If the policy is unknown.
+
     Reference:
         Ioffe, Szegedy: Batch Normalization, 2015, arXiv 1502.03167. Bronskill, Gordon, Requeima, Nowozin, Turner:
         TaskNorm: Rethinking Batch Normalization for Meta-Learning, 2020, arXiv 2003.03284, compares such policies.
@@ -50,6 +54,8 @@ class BatchStatistics(nn.Module):
 
     def __init__(self, n_channels: int, policy: StatisticsPolicy, eps: float = 1e-5) -> None:
         super().__init__()
+        if policy not in get_args(StatisticsPolicy):
+            raise ValueError(f"policy must be one of {list(get_args(StatisticsPolicy))}, got {policy!r}")
         self.policy, self.eps = policy, eps
         self.weight = nn.Parameter(torch.ones(n_channels))
         self.bias = nn.Parameter(torch.zeros(n_channels))
@@ -104,7 +110,10 @@ def make_norm(policy: str, n_channels: int) -> nn.Module:
 
 
 def convert_norms(model: nn.Module, policy: str) -> nn.Module:
-    """Return a copy of a model whose BatchNorm layers follow the named policy; weights and statistics are kept.
+    """Return a copy of a model whose BatchNorm layers follow the named policy.
+
+    Scale and shift are kept, except by ``"none"``, and stored statistics by ``"frozen"``; a layer without scale and
+    shift gets both, at 1 and 0.
 
     Use it for a module of your own, such as a torchvision backbone: ``nn.BatchNorm2d`` writes its running statistics
     at each pass in ``train`` mode, which a pure ``adapt`` must not do.
@@ -159,7 +168,7 @@ def norm_policies(model: nn.Module) -> set[str]:
     """Return the policies of a model's normalisation layers, to be stored with every number measured on it.
 
     Besides the names of :func:`make_norm`, ``"running"`` stands for a BatchNorm layer of torch that writes running
-    statistics, and the class name for other normalisations (``"LayerNorm"``).
+    statistics, and the class name for other normalisations (``"LayerNorm"``, ``"InstanceNorm2d"``).
 
     Example:
         >>> from metalearn.networks import Conv4, norm_policies
@@ -174,7 +183,7 @@ def norm_policies(model: nn.Module) -> set[str]:
             names.add("running" if layer.track_running_stats else "batch")
         elif isinstance(layer, nn.GroupNorm):
             names.add("group")
-        elif type(layer).__name__.endswith("Norm"):
+        elif re.search(r"Norm([123]d)?$", type(layer).__name__):
             names.add(type(layer).__name__)
     return names or {"none"}
 
