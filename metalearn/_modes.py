@@ -11,11 +11,12 @@ from torch import nn
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Put a module into ``eval`` mode and record no gradients; afterwards, its mode is the one it had."""
-    was_training = module.training
+    """Put a module into ``eval`` mode and record no gradients; afterwards, each part's mode is the one it had."""
+    modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
         with torch.no_grad():
             yield
     finally:
-        module.train(was_training)
+        for part, mode in modes:
+            part.training = mode

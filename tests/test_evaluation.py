@@ -146,6 +146,9 @@ def test_evaluation_leaves_the_learner_and_its_mode_alone():
     learner = MAML(nn.Sequential(nn.Linear(1, 8), nn.Dropout(0.9), nn.Linear(8, 1)), 0.1, loss_fn=F.mse_loss)
     first, second = (evaluate(learner, waves, 32).per_task for _ in range(2))
     assert torch.equal(first, second) and learner.training  # dropout was off
+    learner.model[1].eval()
+    evaluate(learner, waves, 32)
+    assert learner.training and learner.model[0].training and not learner.model[1].training
     assert all(p.grad is None for p in learner.parameters())
 
 
