@@ -25,7 +25,8 @@ class Client:
         epoch: ``epoch(generator)`` goes once through the client's training data, in batches as ``learner.backward``
             takes them.
         n_examples: Number of its training examples: its weight in the average.
-        task: A task as it is tested: the support is training data, the queries are not.
+        task: A task as it is tested. Its support is training data. Its queries are none with :func:`clients_of`, but
+            are with :func:`clients_by_group`, whose clients are to be tested on other classes.
 
     Example:
         >>> import torch
