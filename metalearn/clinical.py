@@ -47,8 +47,8 @@ def sensitivity_at(y: Any, score: Any, specificity: float = 0.9) -> float:
         specificity: Share of the healthy that must be called healthy, in [0, 1].
 
     Raises:
-        ValueError: If labels are not 0 and 1 with both present, lengths differ, a score is not finite, or the share is
-            none.
+        ValueError: If labels are not 0 and 1 with both present, lengths differ, a score is not finite, or the
+            specificity is no share.
 
     Example:
         >>> from metalearn.clinical import sensitivity_at

@@ -56,7 +56,7 @@ def recall(scores: Tensor, relevant: Tensor, k: int, *, mask: Tensor | None = No
 
     Args:
         scores: What items are ranked by, the highest first ``[..., n]``.
-        relevant: Which items are relevant, bool ``[..., n]``.
+        relevant: Which items are relevant, bool ``[..., n]``; of numbers, all but 0.
         k: Places that count.
         mask: Which items there are ``[..., n]``; ``None``: all.
 

@@ -94,7 +94,7 @@ def test_by_hand():
     assert metric("mrr", threshold=3)(scores, rating) == 1
 
 
-def test_what_is_relevant_may_be_any_number_above_0():
+def test_of_numbers_all_but_0_are_relevant():
     scores, stars = torch.tensor([1.0, 2.0, 2.0, 0.0]), torch.tensor([5.0, 0.0, 1.0, 0.0])
     for measure in (lambda r: recall(scores, r, 1), lambda r: hit_rate(scores, r, 1)):
         assert measure(stars) == measure(stars > 0)
