@@ -116,7 +116,7 @@ def add_lora(model: AnyModule, rank: int, *, train: Sequence[str] = ("head",)) -
         train: Names of parts that train as they are, with no addition.
 
     Raises:
-        ValueError: If a part is not in the model, or the model has additions already.
+        ValueError: If a part is not in the model, or the model has additions already, or weights that parts share.
 
     Example:
         >>> from metalearn.adapters import add_lora, n_trained
@@ -137,7 +137,7 @@ def add_adapters(model: AnyModule, n_hidden: int, *, train: Sequence[str] = ("he
         train: Names of parts that train as they are, with no adapter.
 
     Raises:
-        ValueError: If a part is not in the model, or the model has additions already.
+        ValueError: If a part is not in the model, or the model has additions already, or weights that parts share.
 
     Example:
         >>> from metalearn.adapters import add_adapters, n_trained
@@ -170,7 +170,8 @@ def only(model: AnyModule, train: Sequence[str] = ("head",)) -> AnyModule:
 def merge_lora(model: AnyModule) -> AnyModule:
     """Return a copy in which each :class:`LoRA` is one layer again, whose weight has the addition in it.
 
-    It predicts the same, up to rounding, and costs what the network cost before.
+    It predicts the same, up to rounding, and costs what the network cost before. What was frozen stays frozen: it
+    predicts the same with the weights at hand, and adapts only what trained as a whole.
 
     Args:
         model: A network, or a learner.
@@ -209,6 +210,10 @@ def n_trained(module: nn.Module) -> int:
 def _added(model: AnyModule, make: Callable[[Layer], nn.Module], train: Sequence[str]) -> AnyModule:
     if there := [name for name, part in model.named_modules() if isinstance(part, LoRA | Adapter)]:
         raise ValueError(f"{there} have additions already: merge_lora(model) first, or add to the model without them")
+    owners: dict[int, str] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        if (other := owners.setdefault(id(parameter), name)) != name:
+            raise ValueError(f"{other} and {name} are one weight, which an addition at one of them would leave unequal")
     return replaced(_frozen(model, train), lambda name, layer: layer if _is_in(name, train) else make(layer))
 
 

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from metalearn._given import at_least_one
+
 Numbers = npt.NDArray[Any]
 
 
@@ -42,10 +44,11 @@ def sensitivity_at(y: Any, score: Any, specificity: float = 0.9) -> float:
     Args:
         y: 1 for the ill, 0 for the healthy ``[n]``.
         score: Higher for those called ill ``[n]``.
-        specificity: Share of the healthy that must be called healthy.
+        specificity: Share of the healthy that must be called healthy, in [0, 1].
 
     Raises:
-        ValueError: If labels are not 0 and 1 with both present, lengths differ, or a score is not finite.
+        ValueError: If labels are not 0 and 1 with both present, lengths differ, a score is not finite, or the
+            specificity is no share.
 
     Example:
         >>> from metalearn.clinical import sensitivity_at
@@ -53,6 +56,8 @@ def sensitivity_at(y: Any, score: Any, specificity: float = 0.9) -> float:
         1.0
     """
     y, score = _checked(y, score)
+    if not 0 <= specificity <= 1:
+        raise ValueError(f"specificity must be a share in [0, 1], got {specificity}")
     healthy = np.sort(score[y == 0])
     allowed = math.floor(len(healthy) * (1 - specificity) + 1e-9)  # so many of the healthy may be called ill
     bound = -math.inf if allowed >= len(healthy) else healthy[len(healthy) - 1 - allowed]
@@ -60,7 +65,7 @@ def sensitivity_at(y: Any, score: Any, specificity: float = 0.9) -> float:
 
 
 def net_benefit(y: Any, probability: Any, thresholds: Any) -> Any:
-    """Return the net benefit of acting on all patients whose predicted probability is above a threshold.
+    """Return the net benefit of acting on all patients whose predicted probability reaches a threshold.
 
     It is the share of true positives, less the share of false positives weighted by the odds of the threshold: of two
     models, the one with the higher value is worth more to somebody for whom a missed case weighs as much as
@@ -88,7 +93,9 @@ def net_benefit(y: Any, probability: Any, thresholds: Any) -> Any:
     """
     y, probability = _checked(y, probability, both=False)
     t = np.asarray(thresholds, dtype=float)
-    if (t <= 0).any() or (t >= 1).any():
+    if t.ndim != 1:
+        raise ValueError(f"expected thresholds [n_thresholds], got shape {t.shape}")
+    if not ((t > 0) & (t < 1)).all():
         raise ValueError(f"thresholds must be above 0 and below 1, got {t.min():g} to {t.max():g}")
     if probability.min() < 0 or probability.max() > 1:
         raise ValueError(f"expected probabilities in [0, 1], got {probability.min():g} to {probability.max():g}")
@@ -137,7 +144,7 @@ def bootstrap(
     Differences between models are a measure, too: give both columns of predictions, and let the measure subtract.
 
     Args:
-        measure: ``measure(*columns) -> float``. Resamples for which it raises ``ValueError`` or is not a number, since
+        measure: ``measure(*columns) -> float``. Resamples for which it raises ``ValueError`` or is not finite, since
             they have no ill patient, say, are left out.
         *columns: One entry for each row ``[n, ...]``: labels, predictions.
         groups: Whose row it is ``[n]``: all rows of a patient (a slide, a hospital) are drawn together; ``None``: each
@@ -146,7 +153,7 @@ def bootstrap(
         seed: Of the resamples.
 
     Raises:
-        ValueError: If lengths differ, or fewer than half of the resamples have a value.
+        ValueError: If lengths differ, there is no row or no draw, or fewer than half of the resamples have a value.
 
     Reference:
         Efron: Bootstrap Methods: Another Look at the Jackknife, 1979, doi 10.1214/aos/1176344552.
@@ -158,7 +165,10 @@ def bootstrap(
         >>> result.value, 0.35 < result.low < 0.45, 0.55 < result.high < 0.65
         (0.5, True, True)
     """
+    at_least_one(n_draws=n_draws)
     arrays = [np.asarray(column) for column in columns]
+    if not arrays or not len(arrays[0]):
+        raise ValueError("expected at least one column of at least one row, got none")
     rows = np.arange(len(arrays[0]))
     ids = rows if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     if {len(array) for array in arrays} != {len(ids)}:

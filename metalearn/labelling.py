@@ -129,6 +129,9 @@ def fit_temperature(
 def best_temperature(logits: Tensor, y: Tensor) -> float:
     """Return the temperature, between 0.001 and 1,000, at which the cross-entropy of logits ``[n, n_way]`` is least.
 
+    Raises:
+        ValueError: If a logit is not finite.
+
     Example:
         >>> import torch
         >>> from metalearn.labelling import best_temperature
@@ -136,6 +139,8 @@ def best_temperature(logits: Tensor, y: Tensor) -> float:
         >>> round(best_temperature(logits, torch.tensor([0, 0, 0, 1])), 3)  # 2 / log 3
         1.82
     """
+    if not logits.isfinite().all():
+        raise ValueError(f"{int((~logits.isfinite()).sum())} logits are not finite: the learner has diverged")
     target = logits.gather(1, y.unsqueeze(1)).squeeze(1)
 
     def rising(inverse: float) -> bool:

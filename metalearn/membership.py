@@ -75,9 +75,8 @@ class Attack:
         """Return false-positive and true-positive rates at every threshold, both rising from 0 to 1 ``[n]``."""
         thresholds = torch.unique(torch.cat([self.members.flatten(), self.others.flatten()])).flip(0)
         rates = [(scores.flatten().sort().values, scores.numel()) for scores in (self.others, self.members)]
-        fpr, tpr = (
-            torch.cat([torch.zeros(1), (n - torch.searchsorted(values, thresholds)).float() / n]) for values, n in rates
-        )
+        start = torch.zeros(1, device=thresholds.device)
+        fpr, tpr = (torch.cat([start, (n - torch.searchsorted(values, thresholds)).float() / n]) for values, n in rates)
         return fpr, tpr
 
     def _over_tasks(self, measure: Callable[[Any, Any], float], n_draws: int) -> Interval:
@@ -120,7 +119,8 @@ def loss_scores(learner: Learner, adapted: Adapted, x: Inputs, y: Tensor) -> Ten
         >>> loss_scores(learner, learner.adapt(x, y), torch.tensor([[0.0], [0.9]]), torch.tensor([0, 0]))
         tensor([-0.0181, -0.5130])
     """
-    return -F.cross_entropy(learner.predict(adapted, x), y, reduction="none")
+    with torch.no_grad():
+        return -F.cross_entropy(learner.predict(adapted, x), y, reduction="none")
 
 
 def distance_scores(prototypes: Tensor, features: Tensor, y: Tensor) -> Tensor:
@@ -167,7 +167,8 @@ def likelihood_ratio_scores(
         generator: Of these.
 
     Raises:
-        ValueError: If there are fewer than two shadows, or a class has too few examples.
+        ValueError: If there are fewer than two shadows, a class has too few examples, or a candidate's class is none of
+            the support.
 
     Reference:
         Carlini, Chien, Nasr, Song, Terzis, Tramèr: Membership Inference Attacks From First Principles, 2022,
@@ -197,17 +198,16 @@ def likelihood_ratio_scores(
     n_way = background.n_way or int(background.query_y.max()) + 1
     without = torch.stack([_draw(background, n_way, generator) for _ in range(n_shadows)])  # rows of the background
     classes = background.query_y[without[0]]
+    if lacking := sorted(set(y.tolist()) - set(classes.tolist())):
+        raise ValueError(f"expected candidates of the support's classes, got labels {lacking}, which it lacks")
     place = torch.stack([(classes == label).nonzero()[0, 0] for label in y])  # whom each candidate replaces [n]
     n, size = len(y), without.shape[1]
-    slot = torch.arange(size).expand(n, n_shadows, size) == place.reshape(n, 1, 1)
+    slot = torch.arange(size, device=place.device).expand(n, n_shadows, size) == place.reshape(n, 1, 1)
     rows = without.expand(n, n_shadows, size)
 
     def supports(of: Tensor, candidates: Tensor) -> Tensor:
         swapped = slot.reshape(*slot.shape, *[1] * (of.ndim - 1))
         return torch.where(swapped, candidates.reshape(n, 1, 1, *candidates.shape[1:]), of[rows])
-
-    def of_task(task: Episode) -> Tensor:
-        return _logit(learner, _adapt(learner, task), task.query_x, task.query_y)
 
     def logits(support_x: Inputs) -> Tensor:  # [n, n_shadows]
         own = tree_map(lambda leaf: leaf.unsqueeze(1).repeat_interleave(n_shadows, 0), x)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from metalearn._torch import tree_map
 from metalearn.episodes import Batch, Inputs
 from metalearn.samplers import TripletSampler
 
@@ -59,5 +60,9 @@ class MinedTriplets:
         index = distance.masked_fill(~allowed, torch.inf).argmin(1)
         farthest = distance.masked_fill(~wrong, -torch.inf).argmax(1)
         index = torch.where(allowed.any(1), index, farthest)
-        there = wrong.any(1).reshape(-1, *[1] * (drawn.ndim - 1))  # a batch of one class keeps the negatives drawn
-        return Batch((anchor, positive, torch.where(there, positive[index], drawn)), y, "triplets")
+        there = wrong.any(1)  # a batch of one class keeps the negatives drawn
+
+        def chosen(own: Tensor, others: Tensor) -> Tensor:
+            return torch.where(there.reshape(-1, *[1] * (own.ndim - 1)), others[index], own)
+
+        return Batch((anchor, positive, tree_map(chosen, drawn, positive)), y, "triplets")

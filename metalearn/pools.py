@@ -145,14 +145,22 @@ class Pool:
         """Return the pool of some classes.
 
         Args:
-            classes: Class ids, or a boolean mask over all classes ``[n_classes]`` (``pool.class_sizes >= 20``).
+            classes: Different class ids, or a boolean mask over all classes ``[n_classes]``
+                (``pool.class_sizes >= 20``); at least one class.
+
+        Raises:
+            ValueError: If a class is named twice or not there, or none is named.
         """
         wanted = torch.as_tensor(classes)
+        if wanted.dtype == torch.bool and wanted.shape != self.class_sizes.shape:
+            raise ValueError(f"expected a mask of {self.n_classes} classes, got one of shape {dims(wanted)}")
         ids = (wanted.nonzero() if wanted.dtype == torch.bool else wanted).flatten().sort().values
+        found = ids.tolist()
+        if not found or found[0] < 0 or found[-1] >= self.n_classes or len(set(found)) < len(found):
+            got = f"{len(found)} from {found[0]} to {found[-1]}" if found else "none"
+            raise ValueError(f"expected different class ids 0…{self.n_classes - 1}, at least one, got {got}")
         rows = torch.isin(self.y, ids.to(self.device))
-        return self._like(
-            tree_map(lambda leaf: leaf[rows], self.x), self.y[rows], [self.class_names[i] for i in ids.tolist()]
-        )
+        return self._like(tree_map(lambda leaf: leaf[rows], self.x), self.y[rows], [self.class_names[i] for i in found])
 
     def split_classes(
         self, fractions: Sequence[float] = (0.6, 0.2, 0.2), generator: torch.Generator | None = None

@@ -56,7 +56,7 @@ def recall(scores: Tensor, relevant: Tensor, k: int, *, mask: Tensor | None = No
 
     Args:
         scores: What items are ranked by, the highest first ``[..., n]``.
-        relevant: Which items are relevant, bool ``[..., n]``.
+        relevant: Which items are relevant, bool ``[..., n]``; of numbers, all but 0.
         k: Places that count.
         mask: Which items there are ``[..., n]``; ``None``: all.
 
@@ -69,7 +69,7 @@ def recall(scores: Tensor, relevant: Tensor, k: int, *, mask: Tensor | None = No
         >>> recall(torch.tensor([3.0, 2.0, 1.0]), torch.tensor([True, False, True]), k=1)
         tensor(0.5000)
     """
-    scores, hits, there = _checked(scores, relevant.to(scores.dtype), k, mask)
+    scores, hits, there = _checked(scores, relevant.bool().to(scores.dtype), k, mask)
     return _by_place(scores, hits, there)[..., :k].sum(-1) / hits.sum(-1)
 
 
@@ -84,7 +84,7 @@ def hit_rate(scores: Tensor, relevant: Tensor, k: int, *, mask: Tensor | None = 
         >>> hit_rate(torch.tensor([1.0, 1.0, 0.0]), torch.tensor([True, False, True]), k=1)
         tensor(0.5000)
     """
-    scores, hits, there = _checked(scores, relevant.to(scores.dtype), k, mask)
+    scores, hits, there = _checked(scores, relevant.bool().to(scores.dtype), k, mask)
     last = scores.sort(-1, descending=True).values[..., min(k, scores.shape[-1]) - 1].unsqueeze(-1)
     above, tied = (scores > last) & there, (scores == last) & there
     places = (k - above.sum(-1)).clamp_min(0)  # that the tied items share
@@ -107,7 +107,7 @@ def reciprocal_rank(scores: Tensor, relevant: Tensor, *, mask: Tensor | None = N
         >>> reciprocal_rank(torch.tensor([1.0, 1.0, 0.0]), torch.tensor([True, False, False]))
         tensor(0.7500)
     """
-    scores, hits, there = _checked(scores, relevant.to(scores.dtype), None, mask)
+    scores, hits, there = _checked(scores, relevant.bool().to(scores.dtype), None, mask)
     top = torch.where(hits > 0, scores, torch.full_like(scores, -torch.inf)).amax(-1, keepdim=True)
     tied = (scores == top) & there
     before, n, m = ((scores > top) & there).sum(-1), tied.sum(-1), (hits * tied).sum(-1)
@@ -130,7 +130,7 @@ def auc(scores: Tensor, relevant: Tensor, *, mask: Tensor | None = None) -> Tens
         >>> auc(torch.tensor([3.0, 2.0, 1.0]), torch.tensor([False, True, False]))
         tensor(0.5000)
     """
-    scores, hits, there = _checked(scores, relevant.to(scores.dtype), None, mask)
+    scores, hits, there = _checked(scores, relevant.bool().to(scores.dtype), None, mask)
     others = (there & (hits == 0)).to(scores.dtype)
     left, right = scores.unsqueeze(-1), scores.unsqueeze(-2)  # [..., n, 1] and [..., 1, n]
     won = (left > right).to(scores.dtype) + 0.5 * (left == right).to(scores.dtype)

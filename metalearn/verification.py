@@ -51,7 +51,7 @@ def errors_at(threshold: float, similarity: Tensor, same: Tensor) -> tuple[float
         same: 1 for each pair of one class, else 0, ``[n_pairs]``; both kinds are there.
 
     Raises:
-        ValueError: If all pairs are equal, or all unequal.
+        ValueError: If all pairs are equal, or all unequal, lengths differ, or a similarity is NaN.
 
     Taught in:
         Siamese networks.
@@ -63,7 +63,7 @@ def errors_at(threshold: float, similarity: Tensor, same: Tensor) -> tuple[float
         >>> verification.errors_at(0.75, similarity, same)
         (0.5, 0.5)
     """
-    _check(same)
+    _check(similarity, same)
     accepted = (similarity >= threshold).double()
     return accepted[same == 0].mean().item(), 1 - accepted[same == 1].mean().item()
 
@@ -79,7 +79,7 @@ def equal_error(similarity: Tensor, same: Tensor) -> tuple[float, float]:
         The mean of the two errors at that threshold, in [0, 1], and the threshold.
 
     Raises:
-        ValueError: If all pairs are equal, or all unequal.
+        ValueError: If all pairs are equal, or all unequal, lengths differ, or a similarity is NaN.
 
     Taught in:
         Siamese networks.
@@ -90,7 +90,7 @@ def equal_error(similarity: Tensor, same: Tensor) -> tuple[float, float]:
         >>> verification.equal_error(torch.tensor([4.0, 2.0, 3.0, 1.0]), torch.tensor([1, 1, 0, 0]))
         (0.5, 3.0)
     """
-    _check(same)
+    _check(similarity, same)
     thresholds = similarity.sort().values  # from threshold to threshold, fewer are accepted
     equal, unequal = (similarity[same == kind].contiguous().sort().values for kind in (1, 0))
     rejected = torch.searchsorted(equal, thresholds) / len(equal)  # below the threshold
@@ -99,6 +99,12 @@ def equal_error(similarity: Tensor, same: Tensor) -> tuple[float, float]:
     return (accepted[best] + rejected[best]).item() / 2, thresholds[best].item()
 
 
-def _check(same: Tensor) -> None:
+def _check(similarity: Tensor, same: Tensor) -> None:
+    if similarity.shape != same.shape or same.ndim != 1 or not len(same):
+        raise ValueError(
+            f"expected similarity and same [n_pairs], got shapes {list(similarity.shape)} and {list(same.shape)}"
+        )
+    if similarity.isnan().any():
+        raise ValueError(f"{int(similarity.isnan().sum())} similarities are NaN: the learner has diverged")
     if bool((same == same[0]).all()):
         raise ValueError("the pairs are all equal or all unequal; both are needed")

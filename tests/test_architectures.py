@@ -33,7 +33,7 @@ from metalearn.deploy import Classifier
 from metalearn.learners import Prototypical
 from metalearn.networks import MLP, BlockNet
 from metalearn.runtime import stream
-from metalearn.search import Choice, draw
+from metalearn.search import Choice, Uniform, draw
 
 
 def tasks(n_tasks: int = 2, n_query: int = 2) -> Episode:
@@ -271,6 +271,19 @@ def test_a_search_within_a_budget_spends_no_more_and_judges_none_twice() -> None
     assert all(1 + x > 20 - spent for x in left) or len(judged) == 10  # twenty draws find what would still fit
     with pytest.raises(ValueError, match=r"for one candidate at least, got 0\.5"):
         random_search_within(space, score, cost, budget=0.5, n_tasks=2)
+
+
+@pytest.mark.parametrize("price", [0.0, -1.0, math.nan])
+def test_a_candidate_that_costs_nothing_is_refused_since_no_budget_would_end_the_search(price: float) -> None:
+    judged = []
+
+    def score(settings: dict[str, Any], tasks: range) -> Tensor:
+        judged.append(settings)
+        assert len(judged) < 100, "the search does not end"
+        return torch.zeros(len(tasks))
+
+    with pytest.raises(ValueError, match="a candidate must cost more than 0"):
+        random_search_within({"x": Uniform(0, 1)}, score, lambda _: price, budget=1.0, n_tasks=2)
 
 
 def test_the_record_says_what_was_spent_and_why_each_was_taken() -> None:

@@ -131,6 +131,8 @@ def test_settings_that_contradict_are_refused(asked, message):
         ({"fit": {"outer_lr": float("nan")}}, "expected outer_lr as a number above 0, got nan"),
         ({"fit": {"max_seconds": 0}}, "expected max_seconds as a number above 0, got 0"),
         ({"test": {"n_steps": 3}}, r"test.n_steps as a list of numbers of inner steps, such as \[1, 3\], got 3"),
+        ({"test": {"n_shots": 5}}, "test has no option 'n_shots'"),
+        ({"test": {"tune": 5}}, r"expected test.tune as lists of values by setting, got 5"),
         ({"learner_args": {"iner_lr": 1.0}}, "MAML has no setting 'iner_lr'; did you mean 'inner_lr'"),
         ({"learner_args": {"inner_lr": "abc"}}, "expected inner_lr of MAML as a number, got 'abc'"),
         ({"episodes": {"n_foo": 3}}, "train classes of glyphs: .*n_foo"),
@@ -140,6 +142,11 @@ def test_settings_that_contradict_are_refused(asked, message):
 def test_settings_of_another_kind_are_refused(asked, message):
     with pytest.raises(ValueError, match=message):
         plan("MAML", "glyphs", **asked)
+
+
+def test_inner_steps_of_a_learner_without_any_are_refused_before_it_trains():
+    with pytest.raises(ValueError, match=r"Prototypical takes no inner steps: leave test\.n_steps out"):
+        plan("Prototypical", "glyphs", test={"n_steps": [1]})
 
 
 def test_a_class_is_not_the_baseline_that_is_made_of_it():
@@ -165,6 +172,17 @@ def test_a_file_says_what_flags_say(tmp_path, run):
     path.write_text("learner = ")
     with pytest.raises(ValueError, match="could not read"):
         read_settings(path)
+    for text, message in (
+        ("learner = 3", "expected learner as str, got 3"),
+        ('n_way = "2"', "expected n_way as int, got '2'"),
+        ("seed = true", "expected seed as int, got True"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            read_settings(path)
+    path.with_suffix(".json").write_text('{"asked": 5}')
+    with pytest.raises(ValueError, match="could not read"):
+        read_settings(path.with_suffix(".json"))
 
 
 # Runs
@@ -414,6 +432,9 @@ def test_a_folder_an_archive_and_a_function_are_split_by_class(tmp_path, monkeyp
     assert own.called("my_data:pool").train.n_classes == 6
     with pytest.raises(ValueError, match="to return a Pool, Splits or a task family, got int"):
         own.called("my_data:nothing")
+    for name in ("./my_data.py:pool", ".my_data:pool", "math:pi"):
+        with pytest.raises(ValueError, match="expected a function as module:function"):
+            own.called(name)
     with pytest.raises(ValueError, match="at least 3 classes"):
         own.split_classes(Pool(torch.zeros(4, 2), torch.arange(4) // 2))
 
@@ -465,6 +486,7 @@ def test_tables_that_a_spreadsheet_wrote_and_tables_that_are_none(tmp_path):
         ("task;x;y\na;1;2", "separate columns by commas"),
         ("", "got no row"),
         ("task,x,y\na,1", "column y, line 2, got nothing"),
+        ("x,y,task\n1,2,a\n1,2", "a name in column task, line 3, got nothing"),
     ):
         path.write_text(text)
         with pytest.raises(ValueError, match=message):
@@ -472,6 +494,18 @@ def test_tables_that_a_spreadsheet_wrote_and_tables_that_are_none(tmp_path):
     path.write_bytes(bytes(range(256)))
     with pytest.raises(ValueError, match=r"comma-separated text in UTF-8, could not read .*mine\.csv"):
         own.table(path)
+
+
+def test_columns_of_large_numbers_and_of_a_single_one_are_scaled(tmp_path):
+    path = tmp_path / "mine.csv"
+    rows = [f"t{i % 8},{1_700_000_000 + i},0.1,{i}" for i in range(64)]  # seconds, which float32 cannot tell apart
+    path.write_text("task,x1,x2,y\n" + "\n".join(rows))
+    train = own.table(path).train
+    assert len(train.x[:, 0].unique()) == len(train.x) and abs(train.x[:, 0].std() - 1) < 1e-6
+    assert train.x[:, 1].abs().max() < 1e-6  # and not its rounding, scaled up
+    path.write_text("task,x,y\na,1,1\nb,2,2\nc,3,3")
+    (x,) = own.table(path).train.x
+    assert x == 0
 
 
 def test_a_learner_trains_on_a_table_and_on_vectors(tmp_path):

@@ -226,6 +226,13 @@ def test_additions_are_not_added_to_additions(add):
     add(adapters.merge_lora(once), 1, train=())
 
 
+@pytest.mark.parametrize("add", [adapters.add_lora, adapters.add_adapters])
+@pytest.mark.parametrize("as_layers", [True, False])
+def test_additions_refuse_a_weight_with_two_names(add, as_layers):
+    with pytest.raises(ValueError, match=r"one\.weight and other\.weight are one weight"):
+        add(Tied(as_layers), 1, train=())
+
+
 def test_no_weights_have_no_share_of_zeros():
     with pytest.raises(ValueError, match="at least one tensor with two axes"):
         compression.sparsity({"bias": torch.zeros(3)})

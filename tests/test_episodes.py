@@ -112,6 +112,12 @@ def test_select_and_split_keep_classes_apart():
     assert [len(n) for n in names] == [10, 4, 6] and len(set.union(*names)) == 20
 
 
+@pytest.mark.parametrize("classes", [[3, 3], [-1], [20], [], torch.tensor([True]), torch.tensor([True] * 21)])
+def test_what_names_no_classes_is_not_selected(classes):
+    with pytest.raises(ValueError, match=r"expected different class ids 0…19, at least one|a mask of 20 classes"):
+        numbered(20, 5).select(classes)
+
+
 def test_an_ordinary_batch_has_global_class_ids():
     x, y = numbered().sample_batch(64, generator())
     assert torch.equal(x.squeeze(-1) // 20, y)

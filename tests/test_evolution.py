@@ -327,6 +327,8 @@ def test_cma_ranks_what_is_not_finite_last():
     found = cma_es(half, torch.ones(2), 0.5, n_generations=40, generator=seeded())
     assert found.best[0] > 0
     assert found.loss < 0.05
+    assert found.losses.isnan().any(1).any() and not found.losses.isnan().all(1).any()
+    assert found.history.isfinite().all() and found.history.amin() == found.loss
 
 
 @pytest.mark.parametrize(

@@ -394,12 +394,34 @@ def test_the_commands(home: Path, commands: Callable[..., int], capsys: pytest.C
     [
         ({"learner": "MAMMAL"}, r"MAML: no learner 'MAMMAL'; known: \[.*'MAML'"),
         ({"fit": {"steps": 3}}, r"MAML: fit has no option \['steps'\]; it has \['n_steps'"),
+        ({"fit": {"optimizer": "adamw"}}, r"MAML: optimizer must be one of \[None, 'sgd'\], got 'adamw'"),
+        ({"fit": {"schedule": "linear"}}, r"MAML: schedule must be one of \[None, 'cosine'\], got 'linear'"),
         ({"learner_args": {"loss_fn": nn.functional.mse_loss}}, r"a study holds plain data only: "),
     ],
 )
 def test_a_wrong_study_is_refused(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(TINY, methods={"MAML": replace(METHODS["MAML"], **wrong)})
+
+
+def test_labels_that_would_share_files_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"'MAML' and 'maml' would share the files 'maml': rename one of them"):
+        replace(TINY, methods={"MAML": METHODS["MAML"], "maml": METHODS["Reptile"]})
+
+
+def test_two_labels_of_one_setting_are_two_parts(home: Path, make: Callable[..., str]) -> None:
+    study = replace(TINY, methods={"MAML": METHODS["MAML"], "again": METHODS["MAML"]}, seeds=(0,))
+    for label in study.methods:
+        assert not is_done(study, label, 0, home) and "30 steps" in make(study, label, 0)
+    assert [part["method"] for part in Record("tiny", home).parts()] == ["MAML", "again"]
+    with pytest.raises(ValueError, match="the study tiny has no method 'MAMMAL'"):
+        make(study, "MAMMAL", 0)
+
+
+@pytest.mark.parametrize("name", ["digits:3", "glyphs:foo", "sinusoids:2"])
+def test_data_of_one_form_have_nothing_behind_a_colon(name: str) -> None:
+    with pytest.raises(ValueError, match=f"which comes in one form only, without a colon, got '{name}'"):
+        source(name)
 
 
 def test_a_wrong_kind_of_batch_is_refused(make: Callable[..., str]) -> None:

@@ -287,6 +287,7 @@ def test_rank_agreement_is_scipys() -> None:
         expected = stats.spearmanr(a[row].numpy(), b[row].numpy()).statistic
         assert rank_agreement(a, b)[row].item() == pytest.approx(expected)
     assert rank_agreement(torch.ones(3), torch.arange(3)).isnan()
+    assert rank_agreement(torch.tensor([torch.nan, 1.0, 2.0]), torch.arange(3)).isnan()
 
 
 # Saliency

@@ -74,7 +74,9 @@ def test_losses_are_those_of_the_adapted_model():
     maml, (x, y, *_) = MAML(MLP([8, 2]), 0.5, 3), blobs(1, 4, 1)
     adapted = maml.adapt(x[0], y)
     expected = maml.predict(adapted, x[0]).log_softmax(1)[torch.arange(8), y]
-    torch.testing.assert_close(loss_scores(maml, adapted, x[0], y), expected)
+    found = loss_scores(maml, adapted, x[0], y)
+    torch.testing.assert_close(found, expected)
+    assert Attack(found[None], found[None]).auc().value == 0.5  # scores carry no gradients, which NumPy would refuse
 
 
 def test_likelihood_ratios_are_those_of_shadows_made_one_by_one():
@@ -132,6 +134,11 @@ def test_bad_scores_are_refused():
     proto, (x, y, x_other, y_other) = Prototypical(nn.Identity()), blobs(1, 3, 2)
     with pytest.raises(ValueError, match="2 examples in the background, 3 are needed"):
         likelihood_ratio_scores(proto, proto.adapt(x[0], y), x[0], y, Episode(x[0], y, x_other[0], y_other, 2))
+    known = Episode(x[0], y, x[0], y, 2)
+    with pytest.raises(ValueError, match=r"the support's classes, got labels \[7\], which it lacks"):
+        likelihood_ratio_scores(proto, proto.adapt(x[0], y), x[0][:1], torch.tensor([7]), known)
+    with pytest.raises(ValueError, match="n_draws must be at least 1"):
+        Attack(torch.zeros(2, 2), torch.ones(2, 2)).auc(n_draws=0)
     with pytest.raises(ValueError, match="fpr must be in"):
         Attack(torch.zeros(2, 2), torch.ones(2, 2)).tpr_at(1.5)
 

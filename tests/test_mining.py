@@ -44,3 +44,11 @@ def test_where_no_wrong_one_is_farther_the_farthest_is_taken_and_a_batch_of_one_
     single = MinedTriplets(nn.Identity(), pool.triplets(1))(torch.Generator().manual_seed(0))
     drawn = pool.triplets(1)(torch.Generator().manual_seed(0))
     assert torch.equal(single.sides[2], drawn.sides[2]) and single.y == drawn.y
+
+
+def test_inputs_of_several_tensors_stay_together():
+    pool = Pool({"x": POOL.x, "row": torch.arange(60)}, POOL.y)
+    batch = MinedTriplets(lambda inputs: inputs["x"], pool.triplets(20))(torch.Generator().manual_seed(1))
+    alone = MinedTriplets(nn.Identity(), POOL.triplets(20))(torch.Generator().manual_seed(1))
+    for side, expected in zip(batch.sides, alone.sides, strict=True):
+        assert torch.equal(side["x"], expected) and torch.equal(POOL.x[side["row"]], expected)

@@ -135,6 +135,11 @@ def test_clipping_by_hand_and_a_step_with_the_same_noise():
     torch.testing.assert_close(found, expected)
 
 
+def test_a_row_that_is_not_finite_is_clipped_to_nothing():
+    rows = torch.tensor([[math.inf, 1.0], [math.nan, 1.0], [3.0, 4.0]])
+    torch.testing.assert_close(clip_rows(rows, 1.0), torch.tensor([[0.0, 0.0], [0.0, 0.0], [0.6, 0.8]]))
+
+
 def test_a_task_more_moves_the_sum_by_at_most_the_clip_norm():
     maml, batch = learner(), waves(6)
     backward = private_backward(maml, 0.1, 0.0, 1.0)
@@ -242,11 +247,14 @@ def test_prototypes_with_noise():
     generator = seeded(3)
     noise = torch.stack([sums(everyone, 2.0, generator) - sums(everyone) for _ in range(500)])
     assert noise.std() == pytest.approx(1.0, rel=0.05)
-    with pytest.raises(ValueError, match="statistics of the support"):
-        private_prototypes(
-            Prototypical(Conv4(channels=4, norm="batch")), torch.zeros(2, 1, 28, 28), torch.arange(2), n_way=2,
-            clip_norm=1.0, noise_multiplier=1.0,
-        )  # fmt: skip
+    for encoder, images in (
+        (Conv4(channels=4, norm="batch"), torch.zeros(2, 1, 28, 28)),
+        (nn.BatchNorm1d(4, track_running_stats=False).eval(), torch.zeros(2, 4)),
+    ):
+        with pytest.raises(ValueError, match="statistics of the support"):
+            private_prototypes(
+                Prototypical(encoder), images, torch.arange(2), n_way=2, clip_norm=1.0, noise_multiplier=1.0
+            )
 
 
 @pytest.mark.parametrize(
@@ -258,7 +266,11 @@ def test_prototypes_with_noise():
         (lambda: epsilon(1.0, 0.1, 10, 1.0), "delta must be in"),
         (lambda: gaussian_delta(1.0, 0.0), "noise_multiplier above 0"),
         (lambda: gaussian_noise(0.0), "target epsilon must be above 0"),
+        (lambda: epsilon(math.nan, 0.1, 10), "noise_multiplier >= 0"),
         (lambda: attack_bound(2.0, 1.0), "fpr in"),
+        (lambda: attack_bound(0.5, math.nan), "epsilon >= 0"),
+        (lambda: attack_bound(0.5, 1.0, -3.0), r"delta in \[0, 1\]"),
+        (lambda: attack_bound(0.5, 1.0, 5.0), r"delta in \[0, 1\]"),
         (lambda: PoissonTasks(waves(), 0.0), "sample_rate must be in"),
         (lambda: clip_rows(torch.ones(1, 2), 0.0), "clip norm must be above 0"),
         (lambda: private_backward(learner(), 1.0, 1.0, 0.0), "expected above 0"),

@@ -94,6 +94,14 @@ def test_by_hand():
     assert metric("mrr", threshold=3)(scores, rating) == 1
 
 
+def test_of_numbers_all_but_0_are_relevant():
+    scores, stars = torch.tensor([1.0, 2.0, 2.0, 0.0]), torch.tensor([5.0, 0.0, 1.0, 0.0])
+    for measure in (lambda r: recall(scores, r, 1), lambda r: hit_rate(scores, r, 1)):
+        assert measure(stars) == measure(stars > 0)
+    for measure in (reciprocal_rank, auc):
+        assert measure(scores, stars) == measure(scores, stars > 0)
+
+
 def test_nothing_relevant_is_not_a_number():
     scores, none = torch.tensor([2.0, 1.0]), torch.zeros(2, dtype=torch.bool)
     for value in (

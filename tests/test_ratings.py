@@ -288,6 +288,8 @@ def test_returns_and_windows():
     [
         (lambda: RatingWorld(n_items=20), "at least 60 items"),
         (lambda: RatingWorld(n_types=0), "n_types must be at least 1"),
+        (lambda: SMALL.test.of(-1), "a user's number 0…29, got -1"),
+        (lambda: SMALL.test.of(30), "a user's number 0…29, got 30"),
         (lambda: SMALL.test.tasks(21), "at most held=20"),
         (lambda: SMALL.test.tasks(5, held=500), "lower held"),
         (lambda: SMALL.test.tasks(5, query="some"), "'rated' or 'all'"),

@@ -215,6 +215,7 @@ def test_conjugate_gradients_solve_a_system() -> None:
     root = torch.randn(6, 6, generator=seeded(), dtype=torch.float64)
     matrix, b = root @ root.T + torch.eye(6).double(), torch.randn(6, generator=seeded(1), dtype=torch.float64)
     torch.testing.assert_close(conjugate_gradient(lambda v: matrix @ v, b, 20), torch.linalg.solve(matrix, b))
+    assert conjugate_gradient(lambda v: matrix @ v, torch.zeros_like(b), 20).tolist() == [0.0] * 6
 
 
 def test_the_trust_region_step_is_the_natural_gradient_of_its_length() -> None:

@@ -44,7 +44,11 @@ def test_a_step_by_hand():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"n_tasks": 0}, {"task_seconds": -1.0}, {"latency": -1.0}, {"bandwidth": 0.0}, {"ranks": (0,)}]
+    "wrong",
+    [
+        *({"n_tasks": 0}, {"task_seconds": -1.0}, {"latency": -1.0}, {"bandwidth": 0.0}, {"ranks": (0,)}),
+        {"ranks": (0,), "divide": True},
+    ],
 )
 def test_what_cannot_be_is_refused(wrong):
     link = {"n_tasks": 4, "task_seconds": 0.1, "gradient_bytes": 8, "latency": 0.0, "bandwidth": 1.0}

@@ -448,6 +448,8 @@ def test_the_temperature_is_where_the_cross_entropy_is_least() -> None:
     found = [fit_temperature(learner, sampler, 20, seed=0) for learner in (hot, cold)]
     assert found[0] == pytest.approx(100 * found[1])
     assert hot.training  # as it was
+    with pytest.raises(ValueError, match="4 logits are not finite"):
+        best_temperature(torch.tensor([[2.0, 0.0, -math.inf]] * 4), torch.tensor([0, 0, 0, 1]))
 
 
 def test_pseudo_labels_and_rounds_by_hand() -> None:

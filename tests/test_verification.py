@@ -32,10 +32,14 @@ def test_the_equal_error_is_what_its_threshold_gives_and_where_the_roc_curve_cro
     assert error == pytest.approx(0.2266, abs=0.02)  # the normal law's share beyond 3/4
 
 
-def test_pairs_without_both_kinds_are_refused():
+def test_pairs_without_both_kinds_or_without_a_similarity_are_refused():
     for function in (verification.equal_error, lambda *pairs: verification.errors_at(0.0, *pairs)):
         with pytest.raises(ValueError, match="all equal or all unequal"):
             function(torch.rand(4), torch.ones(4))
+        with pytest.raises(ValueError, match=r"got shapes \[3\] and \[4\]"):
+            function(torch.rand(3), torch.arange(4) % 2)
+        with pytest.raises(ValueError, match="1 similarities are NaN"):
+            function(torch.tensor([0.1, torch.nan, 0.3, 0.5]), torch.arange(4) % 2)
 
 
 def test_similarities_are_the_learners_and_leave_it_as_it_was():

@@ -53,13 +53,13 @@ def random_search_within(
 ) -> tuple[Search, float]:
     """Draw settings and judge them, as :func:`metalearn.search.random_search` does, until a budget is spent.
 
-    A candidate that no longer fits is passed over; after 20 of them in a row the search ends. No settings are judged
-    twice.
+    A candidate that no longer fits is passed over, and so is one that was judged before; after 20 of them in a row the
+    search ends.
 
     Args:
         space: Where settings come from.
         score: As in :func:`metalearn.search.random_search`.
-        cost: What judging a candidate costs, in any unit.
+        cost: What judging a candidate costs, in any unit, above 0.
         budget: In the same unit.
         n_tasks: Tasks of each candidate.
         generator: Source of the settings.
@@ -68,7 +68,7 @@ def random_search_within(
         The search and what it spent.
 
     Raises:
-        ValueError: If no candidate fits.
+        ValueError: If no candidate fits, or one costs nothing.
 
     Taught in:
         Trust.
@@ -87,6 +87,8 @@ def random_search_within(
     while too_dear < MAX_TOO_DEAR:
         settings = draw(space, generator)
         price = cost(settings)
+        if not price > 0:
+            raise ValueError(f"a candidate must cost more than 0, got {price} for {settings}: no budget would end it")
         if settings in seen or spent + price > budget:
             too_dear += 1
             continue

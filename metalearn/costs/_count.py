@@ -43,7 +43,8 @@ def count(function: Callable[[], Any]) -> Costs:
 
     A time depends on a machine and its load, the memory of a process on what ran before; both counts are the same in
     each run. Operations are those of products of matrices and vectors, attention and convolutions, nearly all that a
-    network needs. Memory is that of every result of an operation, as long as anything refers to it.
+    network needs. Memory is that of every result of an operation, views of what was given among them, as long as
+    anything refers to it.
 
     Args:
         function: Takes nothing; runs in this thread.

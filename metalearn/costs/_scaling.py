@@ -110,6 +110,8 @@ def scaling(
         >>> [f"{each.tasks_per_second:.0f} ({each.efficiency:.0%})" for each in found]
         ['50 (100%)', '390 (98%)', '2918 (91%)']
     """
+    if any(p < 1 for p in ranks):
+        raise ValueError(f"expected at least 1 process, got ranks={list(ranks)}")
     if n_tasks < 1 or task_seconds < 0 or fixed_seconds < 0 or task_seconds + fixed_seconds == 0:
         raise ValueError(
             "expected at least 1 task, seconds of at least 0, and a step that takes time, got"

@@ -177,14 +177,16 @@ def archive(path: str | Path) -> Splits:
 def table(path: str | Path, *, seed: int = 0) -> TableSplits:
     """Return regression tasks of a CSV with a column ``task``, and columns whose names begin with ``x`` and ``y``.
 
-    Inputs and targets are scaled to mean 0 and spread 1 over the training tasks.
+    Inputs and targets are scaled to mean 0 and spread 1 over the training tasks; a column that is the same in all their
+    rows is only shifted to 0.
 
     Args:
         path: The file; its first line names the columns.
         seed: Of the split of the tasks.
 
     Raises:
-        ValueError: If a column is missing, a cell is no finite number, or there are fewer than three tasks.
+        ValueError: If a column is missing, a cell is no finite number, a row names no task, or there are fewer than
+            three tasks.
     """
     try:
         with Path(path).open(newline="", encoding="utf-8-sig") as file:  # spreadsheets put a mark before the text
@@ -201,14 +203,25 @@ def table(path: str | Path, *, seed: int = 0) -> TableSplits:
         got = f"{columns}" if rows else "no row"
         hint = ": separate columns by commas" if len(columns) == 1 else ""
         raise ValueError(f"expected columns task, x… and y… in {path}, got {got}{hint}")
+    if short := [k + 2 for k, row in enumerate(rows) if not row["task"]]:
+        raise ValueError(f"expected a name in column task, line {short[0]}, got nothing")
     names = sorted({row["task"] for row in rows})
     task = torch.tensor([names.index(row["task"]) for row in rows])
-    x, y = (torch.tensor([[_number(row, name, k) for name in wanted] for k, row in enumerate(rows)])
-            for wanted in (inputs, targets))  # fmt: skip
+    x, y = (
+        torch.tensor([[_number(row, name, k) for name in wanted] for k, row in enumerate(rows)], dtype=torch.float64)
+        for wanted in (inputs, targets)
+    )
     parts = _split(len(names), "tasks", seed)
     train = torch.isin(task, torch.tensor(parts[0]))
-    x, y = ((value - value[train].mean(0)) / value[train].std(0).clamp(min=1e-12) for value in (x, y))
+    x, y = (_scaled(value, value[train]) for value in (x, y))
     return TableSplits(*(_part(x, y, task, names, ids) for ids in parts))
+
+
+def _scaled(values: Tensor, by: Tensor) -> Tensor:
+    """Return values less the mean of others, in units of their spread where they have one."""
+    mean, spread = by.mean(0), by.std(0) if len(by) > 1 else by.new_zeros(by.shape[1])
+    varies = spread > 1e-12 * mean.abs()  # what is below is rounding
+    return ((values - mean) / torch.where(varies, spread, 1.0)).float()
 
 
 def _number(row: dict[str, Any], name: str, k: int) -> float:
@@ -242,7 +255,7 @@ def called(name: str) -> Any:
     module, _, function = name.partition(":")
     try:
         found = getattr(importlib.import_module(module), function)()
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"expected a function as module:function, could not use {name!r}: {error}") from error
     if isinstance(found, Pool):
         return split_classes(found)

@@ -87,7 +87,16 @@ class Raters:
         return len(self.rating)
 
     def of(self, user: int) -> tuple[Tensor, Tensor]:
-        """Return the items of one user, in the order of rating, and their ratings."""
+        """Return the items of one user, in the order of rating, and their ratings.
+
+        Args:
+            user: The user's number, in [0, n_users).
+
+        Raises:
+            ValueError: If there is no such user.
+        """
+        if not 0 <= user < self.n_users:
+            raise ValueError(f"expected a user's number 0…{self.n_users - 1}, got {user}")
         end = int(self.counts[: user + 1].sum())
         rows = slice(end - int(self.counts[user]), end)
         return self.item[rows], self.rating[rows]

@@ -34,7 +34,7 @@ def ratings(
         n_train: Number of users to learn from; the others likewise.
         n_validation: Number of users by whom settings are chosen.
         n_test: Number of users to report on.
-        seed: Of users and ratings.
+        seed: Of users and ratings; seeds that differ by 100 or 200 share draws.
 
     Example:
         >>> from metalearn.data import ratings

@@ -46,8 +46,8 @@ class CMAResult:
 
     @property
     def history(self) -> Tensor:
-        """Lowest loss of each generation ``[n_generations]``."""
-        return self.losses.amin(1)
+        """Lowest loss of each generation ``[n_generations]``; what is not finite counts as infinite."""
+        return torch.where(self.losses.isfinite(), self.losses, torch.inf).amin(1)
 
 
 def cma_es(

@@ -63,6 +63,7 @@ def run(
         progress: Whether to show progress bars.
 
     Raises:
+        ValueError: If the study has no such method.
         KeyboardInterrupt: After Ctrl-C; the state is saved.
         OSError: If a file cannot be written; earlier ones are whole.
 
@@ -71,6 +72,7 @@ def run(
         >>> experiments.run(experiments.standing()["glyphs"], "MAML", seed=1)  # doctest: +SKIP
         'glyphs, MAML, seed 1: 5,123 of 100,000 steps, the budget of time (600 s)'
     """
+    label = study.label(label)
     if is_done(study, label, seed, home):
         return f"{_name(study, label, seed)}: done before"
     made = make(study, label, seed, seconds=seconds, device=device, progress=progress)
@@ -125,7 +127,8 @@ def is_done(study: Study, label: str, seed: int, home: Path = _store.HERE) -> bo
     """Return whether a part was made with these settings and needs no more training."""
     parts = (_store.read_record(study.name, home) or {}).get("parts", [])
     digest = study.digest(label, seed)
-    return any(part["digest"] == digest and part["stopped"] != "cut short" for part in parts)
+    mine = [part for part in parts if part["method"] == label]  # others may be alike, and then have the same digest
+    return any(part["digest"] == digest and part["stopped"] != "cut short" for part in mine)
 
 
 @dataclass

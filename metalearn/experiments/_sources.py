@@ -34,6 +34,7 @@ FROM_A_POOL: dict[str, Callable[..., Any]] = {  # samplers that do not read its 
     "partly labelled": PartlyLabelledTasks,
 }
 TEXTS = {"languages": (), "intents": ("clinc150", "banking77"), "relations": ("fewrel_val",)}  # and their files
+OF_FORMS = (*TEXTS, "grey", "omniglot", "cifar100")  # what may have a colon, and a split or form behind it
 FAMILIES: dict[str, Callable[[], Any]] = {  # sources that make their tasks themselves
     "sinusoids": sources.sinusoids,
     "linear_problems": sources.linear_problems,
@@ -66,6 +67,8 @@ def source(name: str) -> Any:
     kind, _, split = name.partition(":")
     if kind in OWN:
         return OWN[kind](split)
+    if split and kind not in OF_FORMS:
+        raise ValueError(f"expected {kind!r}, which comes in one form only, without a colon, got {name!r}")
     if kind in FAMILIES:
         return FAMILIES[kind]()
     if kind == "grey":

@@ -146,7 +146,7 @@ class Study:
             data do not come along, they are of little use.
 
     Raises:
-        ValueError: If something is no plain data, or an option is unknown.
+        ValueError: If something is no plain data, an option is unknown, or two labels would share their files.
 
     Example:
         >>> from metalearn.experiments import Method, Study
@@ -170,8 +170,15 @@ class Study:
         for label, method in self.methods.items():
             if unknown := sorted(set(method.fit) - set(known)):
                 raise ValueError(f"{label}: fit has no option {unknown}; it has {known}")
+            for name, options in (("optimizer", (None, "sgd")), ("schedule", (None, "cosine"))):
+                if method.fit.get(name) not in options:
+                    raise ValueError(f"{label}: {name} must be one of {list(options)}, got {method.fit[name]!r}")
             if method.learner not in learners:
                 raise ValueError(f"{label}: no learner {method.learner!r}; known: {sorted(learners)}")
+        owners: dict[str, str] = {}
+        for label in self.methods:
+            if (other := owners.setdefault(slug(label), label)) != label:
+                raise ValueError(f"{other!r} and {label!r} would share the files {slug(label)!r}: rename one of them")
         try:
             json.dumps(asdict(self))
         except TypeError as error:

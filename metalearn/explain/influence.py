@@ -222,7 +222,7 @@ def rank_agreement(a: Tensor, b: Tensor) -> Tensor:
         b: Others ``[..., n]``.
 
     Returns:
-        From -1 to 1 ``[...]``; NaN where all values are equal.
+        From -1 to 1 ``[...]``; NaN where all values are equal, or one is NaN.
 
     Example:
         >>> import torch
@@ -270,7 +270,7 @@ def _ranks(values: Tensor) -> Tensor:
     """Return centred mean ranks along the last axis."""
     left, right = values.unsqueeze(-1), values.unsqueeze(-2)
     ranks = (left > right).sum(-1) + 0.5 * (left == right).sum(-1).double()
-    return ranks - ranks.mean(-1, keepdim=True)
+    return (ranks - ranks.mean(-1, keepdim=True)).masked_fill(values.isnan().any(-1, keepdim=True), torch.nan)
 
 
 def _check_shots(task: Episode) -> None:

@@ -25,7 +25,8 @@ class Client:
         epoch: ``epoch(generator)`` goes once through the client's training data, in batches as ``learner.backward``
             takes them.
         n_examples: Number of its training examples: its weight in the average.
-        task: A task as it is tested: the support is training data, the queries are not.
+        task: A task as it is tested. Its support is training data; so are its queries with :func:`clients_by_group`,
+            whose clients are to be tested on other classes, but not with :func:`clients_of`.
 
     Example:
         >>> import torch

@@ -40,7 +40,7 @@ def epsilon(noise_multiplier: float, sample_rate: float, n_steps: int, delta: fl
         6.589
     """
     at_least_one(n_steps=n_steps)
-    if noise_multiplier < 0 or not 0 < sample_rate <= 1:
+    if not noise_multiplier >= 0 or not 0 < sample_rate <= 1:
         raise ValueError(
             f"expected noise_multiplier >= 0 and sample_rate in (0, 1], got {noise_multiplier} and {sample_rate}"
         )
@@ -154,7 +154,7 @@ def attack_bound(fpr: float, epsilon: float, delta: float = DELTA) -> float:
     Args:
         fpr: False-positive rate, in [0, 1].
         epsilon: Of the guarantee, at least 0; infinite: none.
-        delta: Of the guarantee.
+        delta: Of the guarantee, in [0, 1].
 
     Raises:
         ValueError: If a number is out of its range.
@@ -170,8 +170,8 @@ def attack_bound(fpr: float, epsilon: float, delta: float = DELTA) -> float:
         >>> round(attack_bound(0.01, 1.0, 1e-5), 4)
         0.0272
     """
-    if not 0 <= fpr <= 1 or epsilon < 0:
-        raise ValueError(f"expected fpr in [0, 1] and epsilon >= 0, got {fpr} and {epsilon}")
+    if not 0 <= fpr <= 1 or not epsilon >= 0 or not 0 <= delta <= 1:
+        raise ValueError(f"expected fpr in [0, 1], delta in [0, 1] and epsilon >= 0, got {fpr}, {delta} and {epsilon}")
     if epsilon > 600:
         return 1.0
     return max(min(math.exp(epsilon) * fpr + delta, 1 - math.exp(-epsilon) * (1 - delta - fpr), 1.0), 0.0)

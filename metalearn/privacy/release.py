@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from metalearn._torch import AnyBatchNorm
 from metalearn.episodes import Inputs
 from metalearn.learners import Prototypical
 from metalearn.learners._base import Adapted
@@ -66,7 +67,8 @@ def private_prototypes(
     if noise_multiplier < 0:
         raise ValueError(f"noise_multiplier must be at least 0, got {noise_multiplier}")
     for part in learner.modules():
-        if isinstance(part, BatchStatistics) and (part.policy != "frozen" or part.training):
+        measured = isinstance(part, BatchStatistics) and (part.policy != "frozen" or part.training)
+        if measured or (isinstance(part, AnyBatchNorm) and (part.training or not part.track_running_stats)):
             raise ValueError(
                 "the encoder normalises by statistics of the support, which would not be private: call eval() where"
                 ' they are stored, or take the norm policy "group"'

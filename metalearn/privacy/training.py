@@ -131,7 +131,7 @@ def _one_by_one(learner: Learner, batch: Any) -> tuple[Tensor, Tensor]:
 
 
 def clip_rows(rows: Tensor, norm: float) -> Tensor:
-    """Return rows ``[n, d]``, each shortened to a Euclidean length of at most ``norm``.
+    """Return rows ``[n, d]``, each shortened to a Euclidean length of at most ``norm``; one that is not finite is 0.
 
     Raises:
         ValueError: If ``norm`` is not above 0.
@@ -145,6 +145,7 @@ def clip_rows(rows: Tensor, norm: float) -> Tensor:
     """
     if not norm > 0:
         raise ValueError(f"the clip norm must be above 0, got {norm}")
+    rows = torch.where(rows.isfinite().all(1, keepdim=True), rows, 0.0)  # else one row would make the sum NaN
     length = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
     clipped: Tensor = rows * (norm / length.clamp(min=norm))
     return clipped

@@ -29,7 +29,7 @@ def conjugate_gradient(product: Callable[[Tensor], Tensor], b: Tensor, n_iterati
     x, residual = torch.zeros_like(b), b
     direction, squared = residual, residual @ residual
     for _ in range(n_iterations):
-        if squared < 1e-12 * (b @ b):
+        if squared <= 1e-12 * (b @ b):
             break
         image = product(direction)
         length = squared / (direction @ image)

@@ -16,6 +16,7 @@ from metalearn.learners._settings import from_settings, known_learners
 from metalearn.pools import Pool
 
 ABOVE_ZERO = ("max_seconds", "outer_lr", "head_lr", "max_grad_norm")
+TEST = ("n_steps", "tune", "n_way")
 COUNTS = ("n_steps", "validate_every", "patience")
 OF_TASKS = ("n_way", "n_shot", "n_query")
 
@@ -42,6 +43,10 @@ def check_sections(asked: Mapping[str, Any], sections: Sequence[str]) -> None:
             raise ValueError(f"expected {name} of at least 1, got {value!r}")
         if name in ABOVE_ZERO and not (_is_number(value) and value > 0):
             raise ValueError(f"expected {name} as a number above 0, got {value!r}")
+    if unknown := sorted(set(asked.get("test", {})) - set(TEST)):
+        raise ValueError(f"test has no option {unknown[0]!r}{nearest(unknown[0], TEST)}")
+    if not isinstance(asked.get("test", {}).get("tune", {}), Mapping):
+        raise ValueError(f"expected test.tune as lists of values by setting, got {asked['test']['tune']!r}")
     steps = asked.get("test", {}).get("n_steps", [0])
     if not (isinstance(steps, list | tuple) and all(isinstance(k, int) and k >= 0 for k in steps)):
         raise ValueError(f"expected test.n_steps as a list of numbers of inner steps, such as [1, 3], got {steps!r}")
@@ -59,9 +64,11 @@ def check_learner(method: Method, usual: Mapping[str, Any]) -> None:
             raise ValueError(f"expected {name} of {method.learner} as a number, got {value!r}")
     try:
         with torch.device("meta"):  # no memory, no random numbers
-            from_settings(method.settings)
+            learner = from_settings(method.settings)
     except TypeError as error:
         raise ValueError(f"{method.learner} cannot be made with {dict(method.learner_args)}: {error}") from error
+    if method.test.get("n_steps") and learner.n_inner_steps is None:
+        raise ValueError(f"{method.learner} takes no inner steps: leave test.n_steps out")
 
 
 def check_ways(method: Method, test: Mapping[str, Any]) -> None:

@@ -44,12 +44,15 @@ def read_settings(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     try:
         text = path.read_text()
-        found = json.loads(text)["asked"] if path.suffix == ".json" else tomllib.loads(text)
+        found = dict(json.loads(text)["asked"] if path.suffix == ".json" else tomllib.loads(text))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"expected a file of settings, could not read {path}: {error}") from error
     if unknown := sorted(set(found) - {*SCALARS, *SECTIONS}):
         raise ValueError(f"{path}: no setting {unknown[0]!r}{nearest(unknown[0], [*SCALARS, *SECTIONS])}")
-    return dict(found)
+    for name, kind in {**dict.fromkeys(("learner", "data"), str), **dict.fromkeys(("seed", *SIZES), int)}.items():
+        if name in found and (not isinstance(found[name], kind) or isinstance(found[name], bool)):
+            raise ValueError(f"{path}: expected {name} as {kind.__name__}, got {found[name]!r}")
+    return found
 
 
 def plan(learner: str, data: str, *, seed: int = 0, **asked: Any) -> Study:

@@ -170,8 +170,8 @@ def successive_halving(
 ) -> Search:
     """Judge many candidates on few tasks, keep the best part, judge those on more, until one is left.
 
-    Each round costs about as much as the first. A round's tasks include those of the rounds before, which are not run
-    again.
+    A round's tasks include those of the rounds before, which are not run again: each round costs about as much as the
+    second, a share of ``1 - 1 / factor`` of the first.
 
     Args:
         candidates: Settings, at least one.
