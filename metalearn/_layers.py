@@ -28,6 +28,15 @@ def replaced(module: AnyModule, make: Callable[[str, Layer], nn.Module]) -> AnyM
     return twin
 
 
+def refuse_shared(module: nn.Module, verb: str) -> None:
+    """Refuse a module with a weight of two names, which would be changed under one of them only, or twice."""
+    shared: dict[int, list[str]] = {}
+    for name, tensor in module.named_parameters(remove_duplicate=False):
+        shared.setdefault(id(tensor), []).append(name)
+    if tied := [names for names in shared.values() if len(names) > 1]:
+        raise ValueError(f"cannot {verb} a model in which {' and '.join(tied[0])} are one weight: give each its own")
+
+
 def refuse_groups(layer: Layer) -> None:
     """Refuse a convolution in groups, whose weight is not one matrix, or one that pads by other than zeros."""
     if isinstance(layer, nn.Conv2d) and (layer.groups != 1 or layer.padding_mode != "zeros"):

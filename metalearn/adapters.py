@@ -8,7 +8,7 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
-from metalearn._layers import AnyModule, Layer, replaced, two_layers
+from metalearn._layers import AnyModule, Layer, refuse_shared, replaced, two_layers
 
 
 class LoRA(nn.Module):
@@ -210,10 +210,7 @@ def n_trained(module: nn.Module) -> int:
 def _added(model: AnyModule, make: Callable[[Layer], nn.Module], train: Sequence[str]) -> AnyModule:
     if there := [name for name, part in model.named_modules() if isinstance(part, LoRA | Adapter)]:
         raise ValueError(f"{there} have additions already: merge_lora(model) first, or add to the model without them")
-    owners: dict[int, str] = {}
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        if (other := owners.setdefault(id(parameter), name)) != name:
-            raise ValueError(f"{other} and {name} are one weight, which an addition at one of them would leave unequal")
+    refuse_shared(model, "add to")
     return replaced(_frozen(model, train), lambda name, layer: layer if _is_in(name, train) else make(layer))
 
 

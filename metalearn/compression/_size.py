@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
+from metalearn._layers import refuse_shared
 from metalearn._torch import AnyConvolution
 from metalearn.learners._base import Learner
 
@@ -58,11 +59,7 @@ def check_layers(found: Mapping[str, nn.Module], learner: Learner, verb: str) ->
     convolutions = {name: part for name, part in learner.named_modules() if isinstance(part, AnyConvolution)}
     if others := {name: type(part).__name__ for name, part in convolutions.items() if name not in found}:
         raise ValueError(f"cannot {verb} {others}: expected convolutions of the kind nn.Conv2d and linear layers")
-    shared: dict[int, list[str]] = {}
-    for name, tensor in learner.named_parameters(remove_duplicate=False):
-        shared.setdefault(id(tensor), []).append(name)
-    if tied := [names for names in shared.values() if len(names) > 1]:
-        raise ValueError(f"cannot {verb} a learner in which {' and '.join(tied[0])} are one weight: give each its own")
+    refuse_shared(learner, verb)
     if not found:
         raise ValueError(f"{type(learner).__name__} has no linear or convolutional layer to {verb}")
     if held := [name for name, layer in found.items() if is_parametrized(layer)]:
